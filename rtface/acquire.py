@@ -1,0 +1,113 @@
+"""The acquisition process: fetch, stamp, one copy into the ring, again. Nothing else lives here."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rtface import child
+from rtface.camera import open_camera
+from rtface.config import parse_rig
+from rtface.platform import Wake
+from rtface.ring import RUNNING
+from rtface.rings import FrameRingWriter
+from rtface.types import Camera, EndOfStream, Flag, Lost, Stamp, UserError
+
+REPORT_EVERY_NS = 1_000_000_000
+FILL_TIMEOUT_S = 0.05
+
+
+class Account:
+    """Acquisition's own count, from the ids it saw: not the camera's word for it."""
+
+    def __init__(self) -> None:
+        self.delivered = 0
+        self.gaps = 0
+        self._segment = 0
+        self._next_id = 0
+        self.lost = Lost()
+
+    def take(self, stamp: Stamp, camera: Camera) -> int:
+        """Count one delivered frame; return its flags."""
+        flags = 0
+        if stamp.segment != self._segment:
+            self._segment, self._next_id = stamp.segment, stamp.frame_id
+        if self.delivered == 0:
+            flags |= Flag.FIRST
+        missing = stamp.frame_id - self._next_id
+        if missing:
+            flags |= Flag.CAMERA_GAP
+            self.gaps += missing
+            # what the camera has no cause for was lost on the link
+            known = camera.counts().lost
+            self.lost = known._replace(link=self.gaps - sum(known) + known.link)
+        self._next_id = stamp.frame_id + 1
+        self.delivered += 1
+        return flags
+
+    def counts(self, camera: Camera) -> dict[str, Any]:
+        """Return the camera's and acquisition's counts side by side."""
+        return {
+            "produced": camera.counts().produced,
+            "delivered": self.delivered,
+            "lost_camera": self.gaps,
+            "lost": self.lost._asdict(),
+        }
+
+
+def run(line: child.Line) -> None:
+    """Acquire one camera until told to stop or until its stream ends."""
+    job = line.job
+    rig = parse_rig(job["rig"], "rig")
+    camera = open_camera(rig.camera[job["camera"]])
+    try:
+        ring = FrameRingWriter(job["camera"], camera.info, rig.ring.frames_s, job["session"])
+        try:
+            _loop(line, camera, ring, Wake(job["wake"]))
+        finally:
+            ring.close()
+            Wake(job["wake"]).notify()  # the tracker sees the closed ring at once
+    finally:
+        camera.close()
+
+
+def _loop(line: child.Line, camera: Camera, ring: FrameRingWriter, wake: Wake) -> None:
+    line.report("ready", **camera.info._asdict())
+    while line.order() is None:  # the tracker attaches first, so that no frame is unaccounted
+        if line.stopping:
+            return
+        time.sleep(0.005)
+        ring.ring.beat()
+    account = Account()
+    child.quiet_memory()
+    ring.ring.set_state(RUNNING)
+    camera.start()
+    report_due_ns = time.perf_counter_ns() + REPORT_EVERY_NS
+    image = ring.begin()
+    ended: UserError | None = None
+    while not line.stopping:
+        try:
+            stamp = camera.fill(image, FILL_TIMEOUT_S)
+        except EndOfStream:
+            break
+        except UserError as error:  # the file broke off: what came before it still counts
+            ended = error
+            break
+        now = time.perf_counter_ns()
+        if stamp is not None:
+            flags = account.take(stamp, camera)
+            ring.commit(stamp, account.lost, flags)
+            wake.notify()
+            image = ring.begin()
+        ring.ring.beat()
+        if now >= report_due_ns:
+            report_due_ns = now + REPORT_EVERY_NS
+            line.report("counts", **account.counts(camera))
+    line.report("counts", **account.counts(camera))
+    if ended:
+        raise ended
+    line.report("done")
+
+
+if __name__ == "__main__":
+    child.main(run)

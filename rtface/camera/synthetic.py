@@ -1,0 +1,145 @@
+"""A camera made of numpy: a moving face with known keypoints, in real time.
+
+A loop of pictures is drawn once; every frame is one of them plus noise. Which one, and which
+noise, depends on the frame's id alone, so a run can be repeated pixel by pixel.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from rtface.camera.anatomy import KEYPOINTS, Anatomy
+from rtface.camera.face import HEADROOM, Face
+from rtface.camera.pacing import NS_PER_S, Pacer
+from rtface.types import (
+    CameraCounts,
+    CameraInfo,
+    Float32Array,
+    Image,
+    Lost,
+    Stamp,
+)
+
+#: pictures of the face per second of its own motion
+LOOP_FPS = 32
+#: pixels in the whole loop: about 96 pictures of 640x480, some 2 s to draw and 30 MB to keep
+_LOOP_PIXELS = 96 * 640 * 480
+_NOISE_SD = 3.0
+_NOISE_EXTRA = 1 << 16
+#: an odd constant whose multiples are spread evenly over 32 bits (Knuth, TAOCP 6.4)
+_SPREAD = 2654435761
+
+
+class SyntheticTruth:
+    """The keypoints that a ``SyntheticCamera`` of the same four numbers shows; draws nothing.
+
+    Parameters
+    ----------
+    width, height : int
+        Size of the frames, px.
+    rate_hz : float
+        Frames per second.
+    seed : int
+        The animal; see ``Face``.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the keypoints, in order.
+    """
+
+    names = KEYPOINTS
+
+    def __init__(self, width: int, height: int, rate_hz: float, seed: int) -> None:
+        self.rate_hz = rate_hz
+        self.n_loop = int(np.clip(_LOOP_PIXELS // (width * height), 16, 128))
+        self.loop_s = self.n_loop / LOOP_FPS
+        face = Anatomy(seed, height, width, loop_s=self.loop_s)
+        self._points = [face.points(i / self.n_loop) for i in range(self.n_loop)]
+
+    def loop_index(self, frame_id: int) -> int:
+        """Return which picture of the loop frame ``frame_id`` shows, 0 to ``n_loop - 1``."""
+        return round(frame_id * LOOP_FPS / self.rate_hz) % self.n_loop
+
+    def at(self, frame_id: int) -> Float32Array:
+        """Return the keypoints (K, 2) float32 of that frame, px, pixel centres at integers."""
+        return self._points[self.loop_index(frame_id)].copy()
+
+
+class SyntheticCamera:
+    """Delivers a procedural mouse face at a fixed rate; a ``Camera`` of ``rtface.types``.
+
+    Frame ``i`` is due ``(i + 1) / rate_hz`` after ``start``. A frame not asked for until more than
+    one period after that is never delivered and is counted as ``Lost.late``.
+
+    Parameters
+    ----------
+    width, height : int
+        Size of the frames, px.
+    rate_hz : float
+        Frames per second, above 0.
+    seed : int
+        The animal; see ``Face``.
+    clock, sleep : callable
+        ``perf_counter_ns`` and ``sleep``, or a test's own.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        rate_hz: float,
+        seed: int,
+        clock: Callable[[], int] = time.perf_counter_ns,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.info = CameraInfo(height=height, width=width, bits=8, rate_hz=rate_hz)
+        self.known = SyntheticTruth(width, height, rate_hz, seed)
+        n = self.known.n_loop
+        face = Face(seed, height, width, loop_s=self.known.loop_s)
+        self._loop = np.stack([face.render(i / n)[0] for i in range(n)])
+        self._noise = _noise_bank(seed, height * width + _NOISE_EXTRA)
+        self._clock = clock
+        self._pacer = Pacer(round(NS_PER_S / rate_hz), clock, sleep)
+
+    def start(self) -> None:
+        """Begin to expose; frame 0 comes one period later."""
+        self._pacer.start()
+
+    def fill(self, out: Image, timeout_s: float) -> Stamp | None:
+        """Write the next frame into ``out`` ((H, W) uint8); None after ``timeout_s`` without one.
+
+        ``t_camera_ns`` is the frame's deadline in ns after ``start``.
+        """
+        frame_id = self._pacer.next(timeout_s)
+        if frame_id is None:
+            return None
+        height, width = self.info.height, self.info.width
+        offset = frame_id * _SPREAD % 2**32 % _NOISE_EXTRA
+        noise = self._noise[offset : offset + height * width].reshape(height, width)
+        # uint8 wraps, so a bank of small two's complement numbers adds and subtracts
+        np.add(self._loop[self.known.loop_index(frame_id)], noise, out=out)
+        return Stamp(0, frame_id, self._pacer.deadline_ns(frame_id), self._clock())
+
+    def truth(self, frame_id: int) -> Float32Array:
+        """Return the keypoints (K, 2) float32 of that frame, px, pixel centres at integers."""
+        return self.known.at(frame_id)
+
+    def counts(self) -> CameraCounts:
+        """Return what was made and lost so far; made = delivered + lost at any time."""
+        return CameraCounts(self._pacer.produced, Lost(late=self._pacer.late))
+
+    def close(self) -> None:
+        """Do nothing: there is no device to free."""
+
+
+def _noise_bank(seed: int, size: int) -> npt.NDArray[np.uint8]:
+    """Return ``size`` Gaussian numbers within ``HEADROOM`` as two's complement uint8."""
+    rng = np.random.default_rng(seed)
+    noise = rng.standard_normal(size, dtype=np.float32) * np.float32(_NOISE_SD)
+    small = np.clip(np.rint(noise), -HEADROOM, HEADROOM).astype(np.int8)
+    return np.asarray(small.view(np.uint8))

@@ -1,0 +1,190 @@
+"""Receive keypoints in your own program: ``for message in rtface.subscribe(): ...``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+
+from rtface import wire
+from rtface.wire import Message
+
+DATA = "tcp://127.0.0.1:5581"
+CONTROL = "tcp://127.0.0.1:5580"
+_LOCAL = ("tcp://127.0.0.1:", "tcp://localhost:", "ipc:")
+
+
+class Subscription:
+    """An iterator over the messages of one camera. Belongs to the thread that made it.
+
+    Attributes
+    ----------
+    received : int
+        Messages handed out.
+    lost : int
+        Gaps in ``seq``: messages that were published and did not arrive, or (with ``latest``) were
+        passed over for a newer one.
+    stale : int
+        Messages thrown away because they were older than ``max_age_s``.
+    """
+
+    def __init__(
+        self,
+        camera: str = "cam1",
+        address: str = DATA,
+        latest: bool = False,
+        max_age_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        if max_age_s is not None and not address.startswith(_LOCAL):
+            raise ValueError(
+                f"max_age_s compares clocks of one machine, and {address} may be another; "
+                "leave it out"
+            )
+        self.received = self.lost = self.stale = 0
+        self._last_seq: int | None = None
+        self._max_age_ns = None if max_age_s is None else int(max_age_s * 1e9)
+        self._timeout_s = timeout_s
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.SUB)
+        self._meta_socket: zmq.Socket[bytes] = self._context.socket(zmq.SUB)
+        self._meta: dict[str, Any] | None = None
+        for socket in (self._socket, self._meta_socket):
+            socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        if latest:
+            self._socket.setsockopt(zmq.CONFLATE, 1)  # keeps one message; single-frame topics only
+            topic = wire.fast_topic(camera)
+        else:
+            self._socket.setsockopt(zmq.RCVHWM, 100_000)
+            topic = wire.pose_topic(camera)
+        self._topic = topic
+        self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+        self._meta_socket.setsockopt(zmq.SUBSCRIBE, wire.meta_topic(camera).encode())
+        self._socket.connect(address)
+        self._meta_socket.connect(address)
+
+    def __iter__(self) -> Iterator[Message]:
+        """Iterate until ``timeout_s`` passes without a message (for ever without one)."""
+        return self
+
+    def __next__(self) -> Message:
+        """Return the next message that is fresh enough."""
+        message = self.receive(self._timeout_s)
+        if message is None:
+            raise StopIteration
+        return message
+
+    def receive(self, timeout_s: float | None = None) -> Message | None:
+        """Return the next message, or None when ``timeout_s`` passed without one."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not self._socket.poll(None if left is None else int(left * 1000) + 1):
+                return None
+            message = wire.decode(self._socket.recv_multipart())
+            if message.topic != self._topic:
+                continue  # a prefix subscription lets nothing else in, a foreign sender might
+            if self._last_seq is not None and message.seq > self._last_seq:
+                self.lost += message.seq - self._last_seq - 1
+            self._last_seq = message.seq
+            if self._max_age_ns is not None and self.age_ns(message) > self._max_age_ns:
+                self.stale += 1
+                continue
+            self.received += 1
+            return message
+
+    @staticmethod
+    def age_ns(message: Message) -> int:
+        """Return how long ago the tracker finished this message, ns; same machine only."""
+        return time.perf_counter_ns() - int(message.fields["t_done_ns"])
+
+    def meta(self, timeout_s: float = 5.0) -> dict[str, Any]:
+        """Return what describes the stream: keypoint names, skeleton, frame size, model ...
+
+        Raises
+        ------
+        TimeoutError
+            Nobody publishes this camera at this address.
+        """
+        while self._meta is None or self._meta_socket.poll(0):
+            if not self._meta_socket.poll(int(timeout_s * 1000)):
+                raise TimeoutError(f"no {self._topic} stream; is rtface running?")
+            self._meta = wire.decode(self._meta_socket.recv_multipart()).fields
+        return self._meta
+
+    def close(self) -> None:
+        """Disconnect."""
+        if not self._context.closed:
+            self._socket.close()
+            self._meta_socket.close()
+            self._context.term()
+
+    def __enter__(self) -> Self:
+        """Return self."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def subscribe(
+    camera: str = "cam1",
+    address: str = DATA,
+    *,
+    latest: bool = False,
+    max_age_s: float | None = None,
+    timeout_s: float | None = None,
+) -> Subscription:
+    """Return an iterator over the keypoint messages of a camera.
+
+    Parameters
+    ----------
+    camera : str
+        Its name in the rig file.
+    address : str
+        Data port of that camera.
+    latest : bool
+        False: every message, in order (for recording and analysis). True: always the newest one
+        (for control); what is older than ``max_age_s``, 50 ms unless given, is never handed out.
+    max_age_s : float, optional
+        Throw away what was finished longer ago than this; only on the machine that runs rtface.
+    timeout_s : float, optional
+        End the iteration after this long without a message.
+
+    Examples
+    --------
+    >>> for message in rtface.subscribe("cam1", timeout_s=1):  # doctest: +SKIP
+    ...     print(message.seq, message.keypoints[:, :2])
+    """
+    if latest and max_age_s is None and address.startswith(_LOCAL):
+        max_age_s = 0.05
+    return Subscription(camera, address, latest, max_age_s, timeout_s)
+
+
+def ask(command: str, address: str = CONTROL, timeout_s: float = 2.0, **fields: Any) -> Any:
+    """Send one command to the control port and return its reply as a dict.
+
+    Raises
+    ------
+    TimeoutError
+        Nobody answers there.
+    """
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(address)
+        socket.send(json.dumps({"cmd": command, **fields}).encode())
+        if not socket.poll(int(timeout_s * 1000)):
+            raise TimeoutError(f"no answer from {address}; is rtface running?")
+        return json.loads(socket.recv())

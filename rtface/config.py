@@ -1,0 +1,239 @@
+"""The rig file: one TOML file that says what runs, checked before anything starts."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rtface.types import UserError
+
+CAMERA_NAME = re.compile(r"[a-z0-9_]{1,10}")
+LOOPBACK = ("127.0.0.1", "localhost")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class _CameraSection(_Section):
+    bbox: tuple[int, int, int, int] | None = Field(
+        None, strict=False, description="part of the frame to track: left, top, width, height, px"
+    )
+    delay_us: float = Field(
+        0.0, ge=0, description="declared delay from the exposure's midpoint to delivery, us"
+    )
+    delay_err_us: float | None = Field(
+        None, ge=0, description="bound on the error of delay_us, us; one frame period if left out"
+    )
+
+    @model_validator(mode="after")
+    def _bbox_has_room(self) -> _CameraSection:
+        if self.bbox and (min(self.bbox[:2]) < 0 or min(self.bbox[2:]) < 16):
+            raise ValueError("bbox is [left, top, width, height] with both sizes at least 16 px")
+        return self
+
+
+class SyntheticSection(_CameraSection):
+    """A rendered moving face with exact truth."""
+
+    kind: Literal["synthetic"]
+    width: int = Field(640, ge=64, le=4096, description="px")
+    height: int = Field(480, ge=64, le=4096, description="px")
+    rate_hz: float = Field(100.0, gt=0, le=2000, description="frames per second")
+    seed: int = Field(1, ge=0, le=999, description="which mouse; the same seed, the same film")
+
+
+class VideoSection(_CameraSection):
+    """A video file played as if it were a camera."""
+
+    kind: Literal["video"]
+    file: str = Field(description="any file PyAV reads; relative to the rig file")
+    rate_hz: float | None = Field(
+        None, gt=0, le=2000, description="frames per second; the file's own if left out"
+    )
+    loop: bool = Field(False, description="start again at the end")
+    fast: bool = Field(False, description="as fast as possible instead of at a rate")
+
+
+CameraSection = Annotated[SyntheticSection | VideoSection, Field(discriminator="kind")]
+
+
+class EngineSection(_Section):
+    """Which network runs, and in what."""
+
+    bundle: str = Field("default", description="folder with model.onnx and model.json")
+    runtime: Literal["onnxruntime", "null"] = Field(
+        "onnxruntime", description="'null' runs no network: it measures the path alone"
+    )
+    threads: int = Field(1, ge=1, le=64, description="more only if one core misses the frame")
+
+
+class StreamSection(_Section):
+    """Where results leave. Only this machine can connect in this version."""
+
+    host: str = Field("127.0.0.1", description="address to bind")
+    control_port: Port = 5580
+    data_port: Port = Field(5581, description="first camera; the next ones 2 further each")
+    status_port: Port = 5582
+
+    @model_validator(mode="after")
+    def _loopback_only(self) -> StreamSection:
+        if self.host not in LOOPBACK:
+            raise ValueError(
+                f"host '{self.host}' is open to the network, and this version has no keys to "
+                "protect it; use 127.0.0.1 and an SSH tunnel"
+            )
+        return self
+
+
+class RingSection(_Section):
+    """How much is kept in memory for readers that lag."""
+
+    frames_s: float = Field(2.0, gt=0, le=600, description="frames, s")
+    results_s: float = Field(30.0, gt=0, le=3600, description="results, s")
+
+
+class Rig(_Section):
+    """Everything one rig file says."""
+
+    name: str = Field("rig", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="shown in status")
+    camera: dict[str, CameraSection] = Field(min_length=1, max_length=4)
+    engine: EngineSection = EngineSection()
+    stream: StreamSection = StreamSection()
+    ring: RingSection = RingSection()
+
+    @model_validator(mode="after")
+    def _names_and_ports(self) -> Rig:
+        for camera in self.camera:
+            if not CAMERA_NAME.fullmatch(camera):
+                raise ValueError(
+                    f"camera name '{camera}' must be 1 to 10 of a-z, 0-9 and _; it becomes a topic"
+                )
+        stream = self.stream
+        ports = [stream.control_port, stream.status_port]
+        ports += [self.data_port(camera) for camera in self.camera]
+        if len(set(ports)) < len(ports) or max(ports) > 65535:
+            raise ValueError(
+                f"the ports {ports} collide or pass 65535; "
+                "cameras take data_port, data_port + 2, data_port + 4 ..."
+            )
+        return self
+
+    def data_port(self, camera: str) -> int:
+        """Return the TCP port on which ``camera`` is published."""
+        return self.stream.data_port + 2 * list(self.camera).index(camera)
+
+
+def load_rig(path: str | Path) -> Rig:
+    """Read and check a rig file.
+
+    Raises
+    ------
+    UserError
+        Names the file, the key and the remedy in one line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; 'rtface init {path}' writes one") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file; 'rtface init' writes a rig file") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    return parse_rig(data, str(path), path.parent)
+
+
+def parse_rig(data: dict[str, Any], source: str, folder: Path | None = None) -> Rig:
+    """Check a rig given as a dict; relative files are taken from ``folder``."""
+    try:
+        rig = Rig.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_explain(error)}") from None
+    if folder is None:
+        return rig
+    cameras = {
+        name: camera.model_copy(update={"file": str(folder / camera.file)})
+        if isinstance(camera, VideoSection)
+        else camera
+        for name, camera in rig.camera.items()
+    }
+    bundle = rig.engine.bundle
+    if bundle != "default":
+        bundle = str(folder / bundle)
+    engine = rig.engine.model_copy(update={"bundle": bundle})
+    return rig.model_copy(update={"camera": cameras, "engine": engine})
+
+
+def _explain(error: ValidationError) -> str:
+    """Say the first fault in one line: the key as it stands in the file, and what to do."""
+    faults = error.errors()
+    fault = faults[0]
+    # pydantic puts the tag of a union into the path: camera.cam1.video.file
+    path = [str(part) for part in fault["loc"]]
+    if path[:1] == ["camera"] and len(path) > 2 and path[2] in ("synthetic", "video"):
+        del path[2]
+    key = ".".join(path)
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "unknown key; remove it or correct its spelling ('rtface init' lists all keys)"
+    elif fault["type"] == "missing":
+        message = "missing; add it"
+    elif fault["type"] == "union_tag_not_found":
+        message = 'has no kind; add kind = "synthetic" or "video"'
+    elif fault["type"] == "union_tag_invalid":
+        message = 'unknown kind; use "synthetic" or "video"'
+    elif "input" in fault and not isinstance(fault["input"], dict):
+        message = f"{message[0].lower()}{message[1:]}, not {fault['input']!r}; change it"
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return f"{key}: {message}{more}" if key else f"{message}{more}"
+
+
+TEMPLATE = """\
+# A rig: what rtface runs and where results leave. Every key is shown with its default;
+# `rtface check FILE` says what would run. Lengths in px, rates in Hz, times as their names say.
+name = "rig"                  # shown in status messages
+
+# One table per camera; its name (1-10 of a-z, 0-9, _) becomes part of every topic and ring.
+[camera.cam1]
+kind = "synthetic"            # a rendered face with known truth, no hardware needed
+width = 640
+height = 480
+rate_hz = 100.0
+seed = 1                      # which mouse, 0 to 999
+# bbox = [0, 0, 640, 480]     # track only this part: left, top, width, height
+# delay_us = 0.0              # declared delay, exposure's midpoint -> delivery
+# delay_err_us = 10000.0      # bound on its error; one frame period if left out
+
+# [camera.cam2]
+# kind = "video"              # a file played as if it were a camera
+# file = "mouse.avi"          # relative to this file
+# rate_hz = 100.0             # the file's own rate if left out
+# loop = true                 # start again at the end
+# fast = false                # true: as fast as possible instead of at a rate
+
+[engine]
+bundle = "default"            # or a folder with model.onnx and model.json
+runtime = "onnxruntime"       # "null" runs no network and measures the path alone
+threads = 1                   # more only if one core misses the frame budget
+
+[stream]
+host = "127.0.0.1"            # this machine only; use an SSH tunnel from elsewhere
+control_port = 5580
+data_port = 5581              # first camera; the next ones 2 further each
+status_port = 5582
+
+[ring]
+frames_s = 2.0                # kept in memory for readers that lag
+results_s = 30.0
+"""

@@ -1,0 +1,118 @@
+"""A model bundle: a folder with ``model.onnx``, ``model.json`` and reference frames."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtface.types import Engine, UserError
+
+DEFAULT = Path(__file__).parent.parent / "models" / "default"
+FORMAT = 1
+#: largest difference from the reference keypoints that counts as the same result, input px
+TOLERANCE_PX = 0.5
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A checked bundle: its hashes are right and its metadata is complete.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The K keypoints, in the order of the output.
+    skeleton : tuple of (int, int)
+        Pairs of keypoints to join in a drawing.
+    input_shape : (height, width), px
+    """
+
+    folder: Path
+    name: str
+    names: tuple[str, ...]
+    skeleton: tuple[tuple[int, int], ...]
+    input_shape: tuple[int, int]
+    sha256: str
+    about: dict[str, Any]
+
+    @property
+    def onnx(self) -> bytes:
+        """The network's file."""
+        return (self.folder / "model.onnx").read_bytes()
+
+    def reference(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return reference images (N, H, W), scales (N,), shifts (N,), keypoints (N, K, 3)."""
+        with np.load(self.folder / "reference.npz", allow_pickle=False) as data:
+            return data["image"], data["scale"], data["shift"], data["keypoints"]
+
+    def check(self, engine: Engine) -> None:
+        """Run the reference frames; UserError if keypoints moved by more than TOLERANCE_PX."""
+        images, scales, shifts, expected = self.reference()
+        for image, scale, shift, keypoints in zip(images, scales, shifts, expected, strict=True):
+            found = engine.infer(image, float(scale), float(shift))
+            sure = keypoints[:, 2] > 0.5  # the peak of an unsure map may lie anywhere
+            moved = np.abs(found[sure, :2] - keypoints[sure, :2])
+            if not np.all(moved <= TOLERANCE_PX):
+                raise UserError(
+                    f"{self.folder}: {type(engine).__name__} moves keypoints of the reference "
+                    f"frames by {moved.max():.2f} px (at most {TOLERANCE_PX}); update the runtime "
+                    "or export the bundle again"
+                )
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Read a bundle and check every file against its hash; ``default`` is the shipped one.
+
+    Raises
+    ------
+    UserError
+        Something is missing or damaged; names the file, the key and the remedy.
+    """
+    folder = DEFAULT if str(path) == "default" else Path(path)
+    remedy = (
+        "reinstall rtface" if folder == DEFAULT else "export or copy the bundle again, all files"
+    )
+    manifest = folder / "model.json"
+    try:
+        about = json.loads(manifest.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{manifest}: no such file; a bundle is a folder with model.json and model.onnx"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{manifest}: cannot be read ({error}); {remedy}") from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise UserError(f"{manifest}: format: must be {FORMAT}; {remedy}, or update rtface")
+    try:
+        bundle = Bundle(
+            folder=folder,
+            name=str(about["name"]),
+            names=tuple(str(name) for name in about["keypoints"]),
+            skeleton=tuple((int(a), int(b)) for a, b in about.get("skeleton", [])),
+            input_shape=(int(about["input"]["height"]), int(about["input"]["width"])),
+            sha256=str(about["sha256"]["model.onnx"]),
+            about=about,
+        )
+        hashes = dict(about["sha256"])
+        reference_hash = hashes["reference.npz"]
+    except KeyError as error:
+        raise UserError(f"{manifest}: {error.args[0]}: missing; {remedy}") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{manifest}: wrong contents ({error}); {remedy}") from None
+    for name, expected in (("model.onnx", bundle.sha256), ("reference.npz", reference_hash)):
+        try:
+            data = (folder / name).read_bytes()
+        except OSError as error:
+            raise UserError(f"{folder / name}: {error.strerror}; {remedy}") from None
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise UserError(f"{folder / name}: damaged (its hash is not model.json's); {remedy}")
+    try:
+        bundle.reference()
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{folder / 'reference.npz'}: wrong contents ({error}); {remedy}") from None
+    return bundle

@@ -1,0 +1,290 @@
+"""Everything that differs between operating systems: shared mappings, wake-ups, memory order.
+
+Linux is what runs and is tested. The Windows branches are type-checked and were never run; see
+``docs/design.md``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import mmap
+import os
+import platform as _platform
+import select
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rtface.types import UserError
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int, wait: bool) -> None:
+        """Lock a file for this process alone; OSError if another has it and ``wait`` is off."""
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int, wait: bool) -> None:
+        """Lock a file for this process alone; OSError if another has it and ``wait`` is off."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+#: How often a waiter looks where there is no wake descriptor, s (0.5 ms costs 4 % of a core).
+POLL_S = 0.0005
+
+
+def ring_dir() -> Path:
+    """Return the folder of the rings: ``RTFACE_RING_DIR``, else memory-backed and per user."""
+    if named := os.environ.get("RTFACE_RING_DIR"):
+        return Path(named)
+    if sys.platform == "win32":
+        return Path(tempfile.gettempdir()) / "rtface"
+    shm = Path("/dev/shm")
+    root = shm if shm.is_dir() else Path(tempfile.gettempdir())
+    return root / f"rtface-{os.getuid()}"
+
+
+def boot_id() -> bytes:
+    """Return 16 bytes that change when the machine restarts (zeros where none can be read)."""
+    try:
+        text = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+    except OSError:
+        return bytes(16)
+    return bytes.fromhex(text.strip().replace("-", ""))
+
+
+def _open_dir() -> Path:
+    folder = ring_dir()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot make the ring directory ({error.strerror}); "
+            "make it writable or set RTFACE_RING_DIR to a folder in memory"
+        ) from error
+    if sys.platform != "win32":
+        info = folder.lstat()
+        if info.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
+            raise UserError(
+                f"{folder}: the ring directory belongs to somebody else; "
+                "remove it or set RTFACE_RING_DIR"
+            )
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise UserError(
+                f"{folder}: the ring directory is not writable; chmod 700 it or set RTFACE_RING_DIR"
+            )
+    return folder
+
+
+@contextlib.contextmanager
+def _dir_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder while files in it are made or swept, so that neither sees half of it."""
+    if sys.platform == "win32":
+        yield
+    else:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            _lock(descriptor, wait=True)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def sweep_stale() -> list[str]:
+    """Remove ring files whose writer is dead (its lock is free); return their names."""
+    if sys.platform == "win32":
+        return []  # a pagefile-backed mapping goes with its last user
+    folder = _open_dir()
+    with _dir_lock(folder):
+        return [path.name for path in sorted(folder.iterdir()) if _remove_if_dead(path)]
+
+
+def _remove_if_dead(path: Path) -> bool:
+    if sys.platform == "win32":
+        return False
+    if path.suffix not in (".frames", ".results"):
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        _lock(descriptor, wait=False)
+        path.unlink()
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+class SharedMapping:
+    """A named piece of memory that one process writes and any number of others read.
+
+    On Linux a file of mode 0600 in the ring directory, with every page allocated at the start: a
+    sparse file on a full tmpfs opens and later dies with SIGBUS. On Windows pagefile-backed.
+    """
+
+    def __init__(self, name: str, buffer: mmap.mmap, lock: int | None) -> None:
+        self.name = name
+        self.buffer = buffer
+        self._lock = lock
+
+    @classmethod
+    def create(cls, name: str, size: int) -> SharedMapping:
+        """Make and lock the mapping ``name`` of ``size`` bytes for writing.
+
+        Raises
+        ------
+        UserError
+            Another process writes it, or there is too little room.
+        """
+        folder = _open_dir()
+        if sys.platform == "win32":
+            lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT)
+            try:
+                _lock(lock, wait=False)
+            except OSError as error:
+                raise _in_use(name, folder / name) from error
+            return cls(name, mmap.mmap(-1, size, tagname=f"rtface-{name}"), lock)
+        path = folder / name
+        with _dir_lock(folder):
+            _remove_if_dead(path)
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+                lock = os.open(path, flags, 0o600)
+            except FileExistsError as error:
+                raise _in_use(name, path) from error
+            except OSError as error:
+                raise UserError(f"{path}: cannot make the ring ({error.strerror})") from error
+            _lock(lock, wait=True)
+        try:
+            _allocate(lock, size, path)
+            buffer = mmap.mmap(lock, size, flags=mmap.MAP_SHARED | _populate())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            os.close(lock)
+            raise
+        return cls(name, buffer, lock)
+
+    @classmethod
+    def attach(cls, name: str) -> SharedMapping:
+        """Open the mapping ``name`` read-only; FileNotFoundError while there is none."""
+        if sys.platform == "win32":
+            # The size of a named mapping cannot be asked for; its header page tells it.
+            with mmap.mmap(-1, mmap.PAGESIZE, f"rtface-{name}", mmap.ACCESS_READ) as header:
+                size = int.from_bytes(header[8:16], "little")
+            if not size:
+                raise FileNotFoundError(name)
+            return cls(name, mmap.mmap(-1, size, f"rtface-{name}", mmap.ACCESS_READ), None)
+        descriptor = os.open(ring_dir() / name, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            size = os.fstat(descriptor).st_size
+            if size == 0:  # made, but not yet allocated
+                raise FileNotFoundError(errno.ENOENT, "ring is being made", name)
+            flags = mmap.MAP_SHARED | _populate()
+            return cls(name, mmap.mmap(descriptor, size, flags, mmap.PROT_READ), None)
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Unmap; the writer also removes the name, so that no new reader finds it."""
+        if self._lock is not None:
+            if sys.platform != "win32":
+                (ring_dir() / self.name).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+        with contextlib.suppress(BufferError):  # views are left: unmapped when they go
+            self.buffer.close()
+
+
+def _in_use(name: str, path: Path) -> UserError:
+    camera = name.rsplit(".", 1)[0]
+    return UserError(
+        f"{path}: camera '{camera}' is already being run by another rtface on this machine; "
+        "stop that one or give this camera another name in the rig file"
+    )
+
+
+def _allocate(descriptor: int, size: int, path: Path) -> None:
+    if sys.platform == "win32":
+        return
+    room = os.fstatvfs(descriptor)
+    free = room.f_bavail * room.f_frsize
+    message = (
+        f"{path}: a ring of {size / 1e6:.0f} MB does not fit, {free / 1e6:.0f} MB are free; "
+        "shorten frames_s or results_s under [ring], or make room"
+    )
+    if size > free:
+        raise UserError(message)
+    try:
+        if sys.platform == "linux":
+            os.posix_fallocate(descriptor, 0, size)
+        else:
+            os.ftruncate(descriptor, size)
+    except OSError as error:
+        raise UserError(message) from error
+
+
+def _populate() -> int:
+    """Map every page now: a page fault in the loop costs more than the frame's copy."""
+    if sys.platform == "linux":
+        return mmap.MAP_POPULATE
+    return 0
+
+
+_STRONGLY_ORDERED = _platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
+_fence = threading.Lock()
+_fence.acquire()
+
+
+def store_barrier() -> None:
+    """Keep the stores before this call before those after it, as seen by other processes.
+
+    x86 never reorders stores, so there it is nothing. Elsewhere a lock is released and taken
+    again: both carry the barriers ARM needs (never run on ARM).
+    """
+    if not _STRONGLY_ORDERED:
+        _fence.release()
+        _fence.acquire()
+
+
+class Wake:
+    """Tells one waiter that something is new; without a descriptor the waiter polls.
+
+    Made by the supervisor, which hands the descriptor to the acquisition process (``notify``) and
+    to one tracker (``wait``). Everybody else polls the ring.
+    """
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._fd = descriptor
+        if sys.platform == "linux":
+            self._poll = select.poll()
+            if descriptor is not None:
+                self._poll.register(descriptor, select.POLLIN)
+
+    @staticmethod
+    def make_descriptor() -> int | None:
+        """Return a new eventfd that children may inherit, or None where there is none."""
+        if sys.platform == "linux":
+            return os.eventfd(0, os.EFD_NONBLOCK)
+        return None
+
+    def notify(self) -> None:
+        """Wake the waiter; costs about a microsecond and never blocks."""
+        if sys.platform == "linux" and self._fd is not None:
+            os.eventfd_write(self._fd, 1)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when notified, or after ``timeout_s`` at the latest (sooner when polling)."""
+        if self._fd is None:
+            time.sleep(min(timeout_s, POLL_S))
+        elif sys.platform == "linux" and self._poll.poll(timeout_s * 1000):
+            os.eventfd_read(self._fd)

@@ -1,0 +1,115 @@
+"""Publishes results over ZeroMQ from the tracker's own thread, never waiting for anybody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from rtface import wire
+from rtface.types import Result, UserError
+
+META_EVERY_NS = 5_000_000_000
+#: messages kept per subscriber before its own are dropped: 4 s at 500 Hz
+SEND_HIGH_WATER_MARK = 2000
+
+
+def bind(socket: zmq.Socket[bytes], host: str, port: int, what: str) -> None:
+    """Bind ``tcp://host:port`` or say in one line that somebody else has it."""
+    try:
+        socket.bind(f"tcp://{host}:{port}")
+    except zmq.ZMQError as error:
+        socket.close(linger=0)
+        raise UserError(
+            f"tcp://{host}:{port}: cannot open the {what} port ({error.strerror}); stop what uses "
+            f"it or set another {what}_port under [stream]"
+        ) from None
+
+
+class Publisher:
+    """XPUB socket of one camera: ``pose.``, ``fast.`` and ``meta.`` topics.
+
+    A Sink. Belongs to one thread. A subscriber that does not keep up loses messages of its own;
+    nothing here waits.
+
+    Parameters
+    ----------
+    meta : dict
+        Everything needed to decode and interpret; sent to each new subscriber and every 5 s.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        session: str,
+        meta: dict[str, Any],
+        host: str,
+        port: int,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._session = session
+        self._clock = clock
+        self._pose_topic = wire.pose_topic(camera)
+        self._fast_topic = wire.fast_topic(camera)
+        self._meta_topic = wire.meta_topic(camera)
+        self._meta = wire.encode_map(self._meta_topic, meta, with_json=True)
+        self._meta_due_ns = 0
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
+        self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # every subscription, not only the first
+        self._socket.setsockopt(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        # half-open connections are found without traffic
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        try:
+            bind(self._socket, host, port, "data")
+        except UserError:
+            self._context.term()
+            raise
+        self._subscribers: dict[bytes, int] = {}
+
+    @property
+    def subscriptions(self) -> int:
+        """How many subscriptions are open now."""
+        return sum(self._subscribers.values())
+
+    def send(self, result: Result) -> None:
+        """Publish one result on both topics; never blocks (XPUB drops for a slow peer)."""
+        self._socket.send(wire.encode_fast(self._fast_topic, result), zmq.NOBLOCK)
+        self._socket.send_multipart(
+            wire.encode_pose(self._pose_topic, self._session, result), zmq.NOBLOCK
+        )
+
+    def tend(self, at_most: int = 4) -> None:
+        """Read at most a few subscription messages and send ``meta`` where it is due."""
+        now = self._clock()
+        if now >= self._meta_due_ns:
+            self._send_meta(now)
+        for _ in range(at_most):
+            try:
+                message = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            if not message or message[0] > 1:
+                continue  # whatever else a peer may send upstream
+            topic = message[1:]
+            count = self._subscribers.get(topic, 0) + (1 if message[0] else -1)
+            if count > 0:
+                self._subscribers[topic] = count
+            else:
+                self._subscribers.pop(topic, None)
+            if message[0] and self._meta_topic.encode().startswith(topic):
+                self._send_meta(now)
+
+    def _send_meta(self, now: int) -> None:
+        self._socket.send_multipart(self._meta, zmq.NOBLOCK)
+        self._meta_due_ns = now + META_EVERY_NS
+
+    def close(self, linger_ms: int = 200) -> None:
+        """Close the port, after giving the last messages a moment to leave."""
+        if not self._socket.closed:
+            self._socket.close(linger=linger_ms)
+            self._context.term()

@@ -1,0 +1,190 @@
+"""The two rings of a camera: frames (written by acquisition) and results (by the tracker)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rtface.ring import NONE_WORD, RingReader, RingWriter
+from rtface.types import CameraInfo, Frame, Image, Ledger, Lost, Pose, Result, Stamp
+
+
+class FrameRecord(NamedTuple):
+    """The 15 words of a frame slot; words without a meaning yet are 0."""
+
+    segment: int
+    frame_id: int
+    t_camera_ns: int
+    t_host_ns: int
+    pair_camera_ns: int  # raw clock pair last latched
+    pair_host_ns: int
+    bits: int
+    exposure_time_ns: int
+    line_status: int
+    flags: int
+    lost_link: int
+    lost_incomplete: int
+    lost_no_buffer: int
+    lost_late: int
+    reserved: int
+
+
+def _slots(seconds: float, rate_hz: float) -> int:
+    return max(8, round(seconds * rate_hz) + 1)
+
+
+def as_image(payload: npt.NDArray[np.uint8], info: CameraInfo) -> Image:
+    """Return the bytes of a frame seen as its (H, W) image, without a copy."""
+    shape = (info.height, info.width)
+    if info.bits <= 8:
+        return payload.reshape(shape)
+    return payload.view(np.uint16).reshape(shape)
+
+
+class FrameRingWriter:
+    """Acquisition's side of ``<camera>.frames``."""
+
+    def __init__(self, camera: str, info: CameraInfo, seconds: float, session: str) -> None:
+        self.info = info
+        self.n_bytes = info.height * info.width * np.dtype(info.dtype).itemsize
+        description = {"kind": "frames", "camera": camera, "session": session, **info._asdict()}
+        self.ring = RingWriter(
+            f"{camera}.frames", _slots(seconds, info.rate_hz), self.n_bytes, description
+        )
+        self._images = [as_image(payload, info) for payload in self.ring.payloads]
+
+    def begin(self) -> Image:
+        """Return the (H, W) image of the next slot, to be filled and then committed."""
+        return self._images[self.ring.begin()]
+
+    def commit(self, stamp: Stamp, lost: Lost, flags: int = 0) -> int:
+        """Publish the image last begun; return its ``frame_seq``."""
+        t_camera_ns = NONE_WORD if stamp.t_camera_ns is None else stamp.t_camera_ns
+        return self.ring.commit(
+            FrameRecord(
+                stamp.segment,
+                stamp.frame_id,
+                t_camera_ns,
+                stamp.t_host_ns,
+                NONE_WORD,
+                NONE_WORD,
+                self.info.bits,
+                0,
+                0,
+                flags,
+                *lost,
+                0,
+            )
+        )
+
+    def close(self) -> None:
+        """Close the ring and remove it."""
+        self._images = []
+        self.ring.close()
+
+
+class FrameRingReader:
+    """Anybody's side of ``<camera>.frames``."""
+
+    def __init__(self, camera: str) -> None:
+        self.ring = RingReader(f"{camera}.frames")
+        told: dict[str, Any] = self.ring.description
+        self.session: str = told["session"]
+        self.info = CameraInfo(*(told[name] for name in CameraInfo._fields))
+        size = self.info.height * self.info.width * np.dtype(self.info.dtype).itemsize
+        self._copy: npt.NDArray[np.uint8] = np.empty(size, np.uint8)
+        self._image = as_image(self._copy, self.info)
+
+    def read(self, frame_seq: int) -> Frame | None:
+        """Return frame ``frame_seq``, or None if it is gone; its image lives until the next."""
+        words = self.ring.read(frame_seq, self._copy)
+        if words is None:
+            return None
+        record = FrameRecord._make(words)
+        t_camera_ns = None if record.t_camera_ns == NONE_WORD else record.t_camera_ns
+        stamp = Stamp(record.segment, record.frame_id, t_camera_ns, record.t_host_ns)
+        lost = record.lost_link + record.lost_incomplete + record.lost_no_buffer + record.lost_late
+        return Frame(frame_seq, stamp, lost, self._image)
+
+    def newest(self, after: int) -> Frame | None:
+        """Return the newest frame later than ``after``, or None if there is none."""
+        while (head := self.ring.head) > after:
+            if frame := self.read(head):
+                return frame
+        return None
+
+    def close(self) -> None:
+        """Unmap the ring."""
+        self.ring.close()
+
+
+class ResultRingWriter:
+    """The tracker's side of ``<camera>.results``; the slot's words are the Ledger."""
+
+    def __init__(
+        self, camera: str, n_keypoints: int, seconds: float, rate_hz: float, about: dict[str, Any]
+    ) -> None:
+        description = {"kind": "results", "camera": camera, "n_keypoints": n_keypoints, **about}
+        self.ring = RingWriter(
+            f"{camera}.results", _slots(seconds, rate_hz), 12 * n_keypoints, description
+        )
+        self._keypoints = [p.view("<f4").reshape(-1, 3) for p in self.ring.payloads]
+
+    def write(self, ledger: Ledger, pose: Pose) -> int:
+        """Publish one result; return its sequence number."""
+        keypoints = self._keypoints[self.ring.begin()]
+        keypoints[:, :2] = pose.xy
+        keypoints[:, 2] = pose.score
+        words = ledger
+        if ledger.t_camera_ns is None:
+            words = ledger._replace(t_camera_ns=NONE_WORD)
+        return self.ring.commit(words)  # type: ignore[arg-type]  # None was just replaced
+
+    def close(self) -> None:
+        """Close the ring and remove it."""
+        self._keypoints = []
+        self.ring.close()
+
+
+class ResultRingReader:
+    """Anybody's side of ``<camera>.results``."""
+
+    def __init__(self, camera: str) -> None:
+        self.ring = RingReader(f"{camera}.results")
+        self.n_keypoints: int = self.ring.description["n_keypoints"]
+        self._next = 0
+        #: results that were overwritten before they were read
+        self.lost = 0
+
+    def read(self, seq: int) -> Result | None:
+        """Return result ``seq`` (its arrays are the caller's), or None if it is gone."""
+        keypoints = np.empty((self.n_keypoints, 3), np.float32)
+        words = self.ring.read(seq, keypoints.reshape(-1).view(np.uint8))
+        if words is None:
+            return None
+        ledger = Ledger._make(words)
+        if ledger.t_camera_ns == NONE_WORD:
+            ledger = ledger._replace(t_camera_ns=None)
+        return Result(seq, ledger, Pose(keypoints[:, :2], keypoints[:, 2]))
+
+    def new(self) -> list[Result]:
+        """Return every result since the last call, oldest first; gaps go into ``lost``."""
+        results = []
+        head = self.ring.head
+        while self._next <= head:
+            oldest = self.ring.oldest
+            if self._next < oldest:
+                self.lost += oldest - self._next
+                self._next = oldest
+            if result := self.read(self._next):
+                results.append(result)
+            else:
+                self.lost += 1
+            self._next += 1
+        return results
+
+    def close(self) -> None:
+        """Unmap the ring."""
+        self.ring.close()

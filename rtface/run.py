@@ -1,0 +1,315 @@
+"""The supervisor: starts acquisition and tracker processes, watches them, answers for them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import zmq
+
+from rtface import platform, wire
+from rtface.config import Rig
+from rtface.control import Control
+from rtface.publish import bind
+from rtface.types import UserError
+
+READY_TIMEOUT_S = 60.0
+STATUS_EVERY_S = 1.0
+#: a child that has not ended this long after it was told to is killed, s
+STOP_GRACE_S = 1.5
+TURN_S = 0.05
+
+
+class ChildDied(Exception):
+    """A child ended that should not have; the message is the line to show."""
+
+
+@dataclass
+class Process:
+    """One child: its process, the last it said, and what became of it."""
+
+    role: str
+    camera: str
+    popen: subprocess.Popen[bytes]
+    state: str = "starting"
+    counts: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As shown to people: role and camera."""
+        return f"{self.role} {self.camera}"
+
+    def order(self, cmd: str) -> None:
+        """Send an order; a child that is gone is noticed elsewhere."""
+        stdin = self.popen.stdin
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            if stdin:
+                stdin.write(json.dumps({"cmd": cmd}).encode() + b"\n")
+                stdin.flush()
+
+
+class Supervisor:
+    """Runs one rig. Belongs to the main thread.
+
+    Use ``start``, then ``turn`` until it says that everything ended, then ``stop``, which must be
+    called in every case.
+
+    Attributes
+    ----------
+    session : str
+        16 hex digits, new for each run.
+    unclean : int
+        Children that had to be killed.
+    """
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.session = secrets.token_hex(8)
+        self.unclean = 0
+        self.processes: list[Process] = []
+        self._reports: queue.Queue[tuple[Process, dict[str, Any] | None]] = queue.Queue()
+        self._wakes: list[int] = []
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._control: Control | None = None
+        self._status_socket: zmq.Socket[bytes] | None = None
+        self._status_due = 0.0
+        self._status_seq = 0
+        self._lifecycle = "starting"
+        stream = rig.stream
+        self.endpoints: dict[str, Any] = {
+            "control": f"tcp://{stream.host}:{stream.control_port}",
+            "status": f"tcp://{stream.host}:{stream.status_port}",
+            "data": {c: f"tcp://{stream.host}:{rig.data_port(c)}" for c in rig.camera},
+        }
+
+    def start(self) -> None:
+        """Start everything; returns once frames flow.
+
+        Raises
+        ------
+        UserError
+            A camera, model or port cannot be used; the message names it.
+        """
+        platform.sweep_stale()
+        stream = self.rig.stream
+        self._control = Control(self._context, stream.host, stream.control_port)
+        self._status_socket = self._context.socket(zmq.XPUB)
+        self._status_socket.setsockopt(zmq.LINGER, 200)
+        bind(self._status_socket, stream.host, stream.status_port, "status")
+        for camera in self.rig.camera:
+            wake = platform.Wake.make_descriptor()
+            if wake is not None:
+                self._wakes.append(wake)
+            for role in ("acquire", "track"):
+                self.processes.append(self._spawn(role, camera, wake))
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while any(process.state == "starting" for process in self.processes):
+            self._take_reports(TURN_S)
+            if time.monotonic() > deadline:
+                late = [p.name for p in self.processes if p.state == "starting"]
+                raise ChildDied(f"{', '.join(late)}: not ready after {READY_TIMEOUT_S:.0f} s")
+        for process in self.processes:
+            if process.role == "acquire":
+                process.order("go")
+        self._lifecycle = "running"
+
+    def _spawn(self, role: str, camera: str, wake: int | None) -> Process:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", f"rtface.{role}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=() if wake is None else (wake,),
+            # Ctrl-C is for the supervisor alone, which then ends its children in order
+            process_group=None if sys.platform == "win32" else 0,
+        )
+        process = Process(role, camera, popen)
+        job = {
+            "rig": self.rig.model_dump(mode="json"),
+            "camera": camera,
+            "session": self.session,
+            "wake": wake,
+        }
+        with contextlib.suppress(BrokenPipeError):
+            if popen.stdin:
+                popen.stdin.write(json.dumps(job).encode() + b"\n")
+                popen.stdin.flush()
+        threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        return process
+
+    def _listen(self, process: Process) -> None:
+        """Read a child's reports until its end of the pipe closes, in a thread of its own."""
+        if process.popen.stdout:
+            for text in process.popen.stdout:
+                with contextlib.suppress(ValueError):
+                    self._reports.put((process, json.loads(text)))
+        process.popen.wait()
+        self._reports.put((process, None))
+
+    def _take_reports(self, timeout_s: float = 0.0) -> None:
+        """Digest what children said; raise if one of them failed."""
+        while True:
+            try:
+                process, report = self._reports.get(timeout=timeout_s)
+            except queue.Empty:
+                return
+            timeout_s = 0.0001
+            if report is None:
+                self._ended(process)
+            elif report["kind"] == "counts":
+                del report["kind"]
+                process.counts = report
+            elif report["kind"] == "error":
+                process.error = report["message"]
+                if report.get("fault"):
+                    process.error = f"{process.name}: {process.error}"
+            elif report["kind"] == "ready":
+                process.state = "running"
+            elif report["kind"] == "done":
+                process.state = "done"
+
+    def _ended(self, process: Process) -> None:
+        code = process.popen.returncode
+        if code == 0 and process.state == "done":
+            process.state = "ended"
+            return
+        process.state = "died"
+        if process.error and code == 2:
+            raise UserError(process.error)
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        why = process.error or f"{process.name} {how}"
+        raise ChildDied(f"{why}; the run was stopped")
+
+    @property
+    def ended(self) -> bool:
+        """Whether every child has ended on its own (a video that is not looped)."""
+        return all(process.state == "ended" for process in self.processes)
+
+    def turn(self) -> bool:
+        """Do one turn (about 50 ms): reports, requests, status. False once all ended.
+
+        Raises
+        ------
+        ChildDied
+            A child ended that should not have.
+        UserError
+            A child met something the user can mend.
+        """
+        self._take_reports()
+        if self._control:
+            self._control.serve(TURN_S, self.status, self.endpoints)
+        if time.monotonic() >= self._status_due:
+            self.publish_status()
+        return not self.ended
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``status.`` says: counts, ages, lifecycle and the two clocks together."""
+        cameras: dict[str, Any] = {name: {} for name in self.rig.camera}
+        for process in self.processes:
+            cameras[process.camera].update(process.counts)
+        return {
+            "session": self.session,
+            "rig": self.rig.name,
+            "lifecycle": self._lifecycle,
+            "t_host_ns": time.perf_counter_ns(),
+            "t_unix_ns": time.time_ns(),
+            "cameras": cameras,
+            "children": [
+                {"name": p.name, "pid": p.popen.pid, "state": p.state, "error": p.error}
+                for p in self.processes
+            ],
+        }
+
+    def publish_status(self) -> None:
+        """Send ``status.`` now and schedule the next."""
+        self._status_due = time.monotonic() + STATUS_EVERY_S
+        if self._status_socket:
+            fields = {"seq": self._status_seq, **self.status()}
+            self._status_seq += 1
+            self._status_socket.send_multipart(
+                wire.encode_map("status.", fields, with_json=True), zmq.NOBLOCK
+            )
+
+    def stop(self, failed: bool = False) -> None:
+        """End every child within 1.5 s, kill what does not, leave no file; may be called twice."""
+        if not self._context.closed:
+            self._lifecycle = "failed" if failed else "stopping"
+            self.publish_status()
+            deadline = time.monotonic() + STOP_GRACE_S
+            acquires = [p for p in self.processes if p.role == "acquire"]
+            # Acquisition first: that closes its ring, and a tracker which has read a closed ring
+            # to its end stops with exact counts.
+            _order_stop(self.processes if failed else acquires)
+            self._wait_for(acquires, deadline - 0.7)
+            self._wait_for(self.processes, deadline - 0.4)
+            _order_stop(self.processes)
+            self._wait_for(self.processes, deadline)
+            self._kill_the_rest()
+            if not failed:
+                self._lifecycle = "ended"
+            self.publish_status()
+            platform.sweep_stale()
+            for descriptor in self._wakes:
+                os.close(descriptor)
+            if self._control:
+                self._control.close()
+            if self._status_socket:
+                self._status_socket.close(linger=200)
+            self._context.term()
+
+    def _kill_the_rest(self) -> None:
+        for process in self.processes:
+            if process.popen.poll() is None:
+                self.unclean += 1
+                process.popen.kill()
+                process.popen.wait()
+                process.state = "killed"
+
+    def _wait_for(self, processes: list[Process], deadline: float) -> None:
+        while time.monotonic() < deadline and any(p.popen.poll() is None for p in processes):
+            self._digest()
+            time.sleep(0.005)
+        time.sleep(0.01)
+        self._digest()
+
+    def _digest(self) -> None:
+        # while stopping, a child's end is no news
+        with contextlib.suppress(ChildDied, UserError):
+            self._take_reports()
+
+
+def _order_stop(processes: list[Process]) -> None:
+    for process in processes:
+        process.order("stop")
+
+
+def run_rig(
+    rig: Rig,
+    stop_asked: Callable[[], bool],
+    seconds: float | None = None,
+    on_start: Callable[[Supervisor], None] = lambda _: None,
+    on_turn: Callable[[Supervisor], None] = lambda _: None,
+) -> Supervisor:
+    """Run a rig until it ends, ``stop_asked`` says so, or ``seconds`` passed; return it stopped."""
+    supervisor = Supervisor(rig)
+    failed = True
+    try:
+        supervisor.start()
+        on_start(supervisor)
+        end = None if seconds is None else time.monotonic() + seconds
+        while not stop_asked() and (end is None or time.monotonic() < end) and supervisor.turn():
+            on_turn(supervisor)
+        failed = False
+    finally:
+        supervisor.stop(failed)
+    return supervisor

@@ -1,0 +1,99 @@
+"""What a terminal shows: the status line while running, the summary at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+PLAIN_EVERY_S = 5.0
+
+
+def camera_line(name: str, counts: dict[str, Any], seconds: float = 1.0) -> str:
+    """Return one line about one camera from its latest counts."""
+    if "tracked" not in counts:
+        return f"{name}  starting"
+    age = counts.get("age") or {}
+    return (
+        f"{name}  {counts.get('n', 0) / seconds:6.1f} Hz  age p50 {_ms(age.get('p50_ms'))} "
+        f"p99 {_ms(age.get('p99_ms'))} ms  lost {counts.get('lost_camera', 0)}  "
+        f"skipped {counts['skipped']}  subscribers {counts['subscriptions']}"
+    )
+
+
+def _ms(value: float | None) -> str:
+    return "  -  " if value is None else f"{value:5.2f}"
+
+
+class StatusLine:
+    """One line that renews itself on a terminal; elsewhere a plain line every 5 s."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._due = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Clear the line."""
+        self._live.stop()
+
+    def show(self, status: dict[str, Any]) -> None:
+        """Show the latest status of every camera."""
+        if self._console.is_terminal:
+            lines = [camera_line(name, counts) for name, counts in status["cameras"].items()]
+            self._live.update(Text("\n".join(lines)))
+        elif time.monotonic() >= self._due:
+            for name, counts in status["cameras"].items():
+                if "tracked" in counts:
+                    self._due = time.monotonic() + PLAIN_EVERY_S
+                    print(camera_line(name, counts), file=sys.stderr, flush=True)
+
+
+def summary(status: dict[str, Any], unclean: int) -> str:
+    """Return the final account: every frame, and how old results were."""
+    lines = []
+    for name, counts in status["cameras"].items():
+        age = counts.get("age") or {}
+        number = {
+            key: counts.get(key, "?")
+            for key in ("produced", "delivered", "lost_camera", "tracked", "skipped")
+        }
+        lines += [
+            f"{name}: {number['produced']} produced = {number['delivered']} delivered "
+            f"+ {number['lost_camera']} lost",
+            f"{' ' * len(name)}  {number['delivered']} delivered = {number['tracked']} tracked "
+            f"+ {number['skipped']} skipped",
+            f"{' ' * len(name)}  every frame accounted for: "
+            f"{'yes' if counts_agree(counts) else 'NO'}",
+            f"{' ' * len(name)}  age of results: p50 {_ms(age.get('p50_ms')).strip()}, "
+            f"p99 {_ms(age.get('p99_ms')).strip()}, max {_ms(age.get('max_ms')).strip()} ms",
+        ]
+    if unclean:
+        lines.append(f"{unclean} process(es) did not end in time and were killed")
+    return "\n".join(lines)
+
+
+def counts_agree(counts: dict[str, Any]) -> bool:
+    """Whether the camera's, acquisition's and the tracker's counts add up, taken separately."""
+    try:
+        produced = counts["produced"] == counts["delivered"] + counts["lost_camera"]
+        delivered = counts["delivered"] == counts["tracked"] + counts["skipped"]
+    except KeyError:
+        return False
+    return bool(produced and delivered)

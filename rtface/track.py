@@ -1,0 +1,239 @@
+"""The tracker process: newest frame in, one result out, on the rings and on the wire."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from rtface import __version__, child, wire
+from rtface.ages import AgeHistogram
+from rtface.config import Rig, parse_rig
+from rtface.engine import make_engine
+from rtface.engine.bundle import Bundle, load_bundle
+from rtface.platform import Wake
+from rtface.pose import BBox, PoseEstimator
+from rtface.publish import Publisher
+from rtface.ring import CLOSED, RUNNING
+from rtface.rings import FrameRingReader, ResultRingWriter
+from rtface.types import CameraInfo, Flag, Frame, Ledger, Pose, TimeSource, UserError
+
+REPORT_EVERY_NS = 1_000_000_000
+IDLE_WAKE_S = 0.05
+RING_TIMEOUT_S = 30.0
+
+
+class Timing(NamedTuple):
+    """What the rig declares of the path from exposure to delivery, ns."""
+
+    period_ns: int
+    delay_ns: int
+    delay_err_ns: int
+
+
+class Tracker:
+    """Turns frames into poses with a ledger. Sees no socket and no ring; its clock is given.
+
+    Attributes
+    ----------
+    tracked : int
+        Frames that were tracked.
+    skipped : int
+        Frames passed over for newer ones.
+    """
+
+    def __init__(
+        self,
+        estimator: Callable[[Any], Pose],
+        timing: Timing,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._estimate = estimator
+        self._timing = timing
+        self._clock = clock
+        self._next_seq = 0
+        self._lost_camera = 0
+        self._segment: int | None = None
+        self.tracked = 0
+        self.skipped = 0
+
+    def __call__(self, frame: Frame) -> tuple[Ledger, Pose]:
+        """Track one frame; every frame between the last one and this is counted as skipped."""
+        t_read_ns = self._clock()
+        pose = self._estimate(frame.image)
+        t_infer_ns = self._clock()
+        stamp, timing = frame.stamp, self._timing
+        flags = Flag.UNCALIBRATED.value
+        passed_over = frame.frame_seq - self._next_seq
+        if passed_over:
+            flags |= Flag.SKIPPED.value
+        if stamp.segment != self._segment:
+            flags |= Flag.FIRST.value
+        if frame.lost_camera != self._lost_camera:
+            flags |= Flag.CAMERA_GAP.value
+        self._segment, self._lost_camera = stamp.segment, frame.lost_camera
+        self._next_seq = frame.frame_seq + 1
+        self.skipped += passed_over
+        self.tracked += 1
+        t_done_ns = self._clock()
+        if t_done_ns - stamp.t_host_ns > timing.period_ns:
+            flags |= Flag.PAST_FRAME_BUDGET.value
+        ledger = Ledger(
+            frame.frame_seq,
+            stamp.segment,
+            stamp.frame_id,
+            stamp.t_camera_ns,
+            stamp.t_host_ns,
+            t_read_ns,
+            t_infer_ns,
+            t_infer_ns,  # no rules yet: that stage takes no time
+            t_done_ns,
+            stamp.t_host_ns - timing.delay_ns,
+            timing.delay_err_ns,
+            TimeSource.DELIVERY.value,
+            frame.lost_camera,
+            self.skipped,
+            flags,
+        )
+        return ledger, pose
+
+    def finish(self, n_frames: int) -> None:
+        """Count what came after the last tracked frame of ``n_frames`` as skipped."""
+        self.skipped += n_frames - self._next_seq
+        self._next_seq = n_frames
+
+
+def timing_of(rig: Rig, camera: str, rate_hz: float) -> Timing:
+    """Return what the rig file declares for a camera; an undeclared error is one period."""
+    section = rig.camera[camera]
+    period_ns = int(1e9 / rate_hz)
+    err_us = section.delay_err_us
+    return Timing(
+        period_ns,
+        int(section.delay_us * 1000),
+        period_ns if err_us is None else int(err_us * 1000),
+    )
+
+
+def describe(
+    rig: Rig, camera: str, session: str, bundle: Bundle, info: CameraInfo
+) -> dict[str, Any]:
+    """Return the fields of ``meta.<camera>.``: what is needed to decode and interpret."""
+    return {
+        "session": session,
+        "rtface": __version__,
+        "rig": rig.name,
+        "camera": {"name": camera, "kind": rig.camera[camera].kind, **info._asdict()},
+        "keypoints": list(bundle.names),
+        "skeleton": [list(edge) for edge in bundle.skeleton],
+        "model": {"name": bundle.name, "sha256": bundle.sha256, "runtime": rig.engine.runtime},
+        "units": {"keypoints": "px of the full frame, x right, y down, centres at integers"},
+        "clock": "perf_counter_ns of the machine that runs rtface",
+        "topics": [wire.pose_topic(camera), wire.fast_topic(camera)],
+    }
+
+
+def run(line: child.Line) -> None:
+    """Track one camera until its ring closes or the supervisor says stop."""
+    job = line.job
+    rig, camera = parse_rig(job["rig"], "rig"), job["camera"]
+    bundle = load_bundle(rig.engine.bundle)
+    engine = make_engine(bundle, rig.engine.runtime, rig.engine.threads)
+    frames = _wait_for_ring(camera, line)
+    if frames is None:
+        return
+    info = frames.info
+    section = rig.camera[camera]
+    bbox = BBox(*section.bbox) if section.bbox else None
+    if bbox and (bbox.x + bbox.width > info.width or bbox.y + bbox.height > info.height):
+        raise UserError(
+            f"camera.{camera}.bbox: {list(bbox)} reaches beyond the frame of "
+            f"{info.width}x{info.height} px; make it smaller"
+        )
+    estimator = PoseEstimator(engine, (info.height, info.width), info.bits, bbox)
+    tracker = Tracker(estimator, timing_of(rig, camera, info.rate_hz))
+    meta = describe(rig, camera, job["session"], bundle, info)
+    publisher = Publisher(camera, job["session"], meta, rig.stream.host, rig.data_port(camera))
+    try:
+        results = ResultRingWriter(
+            camera, len(bundle.names), rig.ring.results_s, info.rate_hz, meta
+        )
+        try:
+            results.ring.set_state(RUNNING)
+            line.report("ready", model=bundle.name, runtime=rig.engine.runtime)
+            _loop(line, frames, tracker, results, publisher, Wake(job["wake"]))
+        finally:
+            results.close()
+    finally:
+        publisher.close()
+        frames.close()
+
+
+def _wait_for_ring(camera: str, line: child.Line) -> FrameRingReader | None:
+    deadline = time.monotonic() + RING_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if line.stopping:
+            return None
+        try:
+            return FrameRingReader(camera)
+        except FileNotFoundError:
+            time.sleep(0.01)
+    raise UserError(f"camera.{camera}: delivered nothing within {RING_TIMEOUT_S:.0f} s of start")
+
+
+def _loop(
+    line: child.Line,
+    frames: FrameRingReader,
+    tracker: Tracker,
+    results: ResultRingWriter,
+    publisher: Publisher,
+    wake: Wake,
+) -> None:
+    from rtface.types import Result
+
+    total, recent = AgeHistogram(), AgeHistogram()
+    last = -1
+    seq = 0
+    report_due_ns = time.perf_counter_ns() + REPORT_EVERY_NS
+    cpu_start = time.process_time()
+
+    def counts() -> dict[str, Any]:
+        return {
+            "tracked": tracker.tracked,
+            "skipped": tracker.skipped,
+            "laps": frames.ring.laps,
+            "subscriptions": publisher.subscriptions,
+            "cpu_s": time.process_time() - cpu_start,
+        }
+
+    child.quiet_memory()
+    while not line.stopping:
+        # read the state before looking for frames: a ring closed after that look has no more
+        closed = frames.ring.state == CLOSED
+        frame = frames.newest(last)
+        if frame is None:
+            if closed:
+                break
+            wake.wait(IDLE_WAKE_S)
+        else:
+            ledger, pose = tracker(frame)
+            last = frame.frame_seq
+            seq = results.write(ledger, pose)
+            publisher.send(Result(seq, ledger, pose))
+            age_ns = ledger.t_done_ns - ledger.t_host_ns
+            total.add(age_ns)
+            recent.add(age_ns)
+        publisher.tend()
+        now = time.perf_counter_ns()
+        if now >= report_due_ns:
+            report_due_ns = now + REPORT_EVERY_NS
+            results.ring.beat()
+            line.report("counts", **counts(), age=recent.summary(), n=recent.n)
+            recent.clear()
+    tracker.finish(frames.ring.head + 1)
+    line.report("counts", **counts(), age=total.summary(), n=total.n)
+    line.report("done")
+
+
+if __name__ == "__main__":
+    child.main(run)

@@ -1,0 +1,213 @@
+"""The records that travel through rtface.
+
+Every record is frozen; every time names its clock and its unit. ``*_host_ns``, ``t_read_ns`` and
+their kin are ``time.perf_counter_ns()`` of the machine that runs rtface, one clock for all its
+processes. ``t_camera_ns`` is the camera's own clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Image = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+Float32Array = npt.NDArray[np.float32]
+
+
+class UserError(Exception):
+    """Something the user can mend; the message is the one line that is shown, exit code 2."""
+
+
+class EndOfStream(Exception):
+    """The camera has no more frames (a video file that is not looped)."""
+
+
+class Flag(IntFlag):
+    """Bits of ``flags`` on the wire and in the rings; the table stands in ``docs/wire.md``."""
+
+    UNCALIBRATED = 1  # the constant delay between exposure and delivery was never measured
+    FIRST = 2  # first frame of a segment: nothing before it to compare with
+    CAMERA_GAP = 4  # frame ids before this one never arrived
+    SKIPPED = 8  # frames between this result and the one before were not tracked
+    PAST_FRAME_BUDGET = 16  # this frame was done later than one frame period after its delivery
+
+
+class TimeSource(IntEnum):
+    """How ``exposure_ns`` was found."""
+
+    DELIVERY = 1  # delivery time minus the declared delay
+
+
+class Lost(NamedTuple):
+    """Frames the camera made and acquisition never got, by cause; cumulative in a session."""
+
+    link: int = 0  # a gap in the camera's frame ids and nothing else known
+    incomplete: int = 0  # arrived damaged
+    no_buffer: int = 0  # no free buffer on the host
+    late: int = 0  # the source could not make the frame in time
+
+
+class Stamp(NamedTuple):
+    """What a camera says about one frame.
+
+    Attributes
+    ----------
+    segment : int
+        Counts restarts of the camera's counter, from 0.
+    frame_id : int
+        The camera's own counter. A gap means frames were lost before acquisition.
+    t_camera_ns : int or None
+        Device clock, ns, or None where the camera has none.
+    t_host_ns : int
+        ``perf_counter_ns`` at the moment the buffer was delivered.
+    """
+
+    segment: int
+    frame_id: int
+    t_camera_ns: int | None
+    t_host_ns: int
+
+
+class CameraInfo(NamedTuple):
+    """What a camera delivers: size in pixels, bits per pixel (8, or 9 to 16 in uint16), Hz."""
+
+    height: int
+    width: int
+    bits: int
+    rate_hz: float
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.uint16]:
+        """Numpy type of a pixel."""
+        return np.uint8 if self.bits <= 8 else np.uint16
+
+
+class CameraCounts(NamedTuple):
+    """The camera's own count of what it made and what it knows it lost; cumulative."""
+
+    produced: int
+    lost: Lost
+
+
+class Camera(Protocol):
+    """Fills our buffer and says when: the first of the three extension points.
+
+    A camera is ready once constructed and belongs to the thread that made it.
+    """
+
+    info: CameraInfo
+
+    def start(self) -> None:
+        """Begin to expose; the first frame comes one period later at the earliest."""
+
+    def fill(self, out: Image, timeout_s: float) -> Stamp | None:
+        """Write the next frame into ``out`` ((H, W), uint8 or uint16) and return its stamp.
+
+        Returns None when ``timeout_s`` passed without a frame. Raises EndOfStream after the last
+        frame. Frames that could not be delivered in time are ids that never come, not late ones.
+        """
+
+    def counts(self) -> CameraCounts:
+        """Return the camera's own cumulative count."""
+
+    def close(self) -> None:
+        """Stop exposing and free the device; may be called twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Pixels and their stamp.
+
+    Attributes
+    ----------
+    frame_seq : int
+        Place in the ring: 0, 1, 2 ... without gaps.
+    stamp : Stamp
+    lost_camera : int
+        Frames lost before acquisition, cumulative.
+    image : ndarray (H, W)
+        uint8, or uint16 for cameras with more bits. Valid until the next read.
+    """
+
+    frame_seq: int
+    stamp: Stamp
+    lost_camera: int
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Keypoints of one frame.
+
+    Attributes
+    ----------
+    xy : ndarray (K, 2) float32
+        Pixels of the full sensor frame, x right, y down, pixel centres at integers.
+    score : ndarray (K,) float32
+        0 to 1. A low score is reported, never deleted.
+    """
+
+    xy: Float32Array
+    score: Float32Array
+
+
+class Ledger(NamedTuple):
+    """Where a frame's time went and what was lost on the way.
+
+    Each ``t_..._ns`` is the end of that stage in ``perf_counter_ns``; counters are cumulative in
+    a session. The field order is that of the result ring's slot header.
+    """
+
+    frame_seq: int
+    segment: int
+    frame_id: int
+    t_camera_ns: int | None
+    t_host_ns: int
+    t_read_ns: int
+    t_infer_ns: int
+    t_rules_ns: int
+    t_done_ns: int
+    exposure_ns: int
+    exposure_err_ns: int
+    time_source: int
+    lost_camera: int
+    skipped: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one frame gave: its ledger and its pose. ``seq`` counts results from 0."""
+
+    seq: int
+    ledger: Ledger
+    pose: Pose
+
+
+class Engine(Protocol):
+    """A network in a runtime, ready once constructed: the second extension point."""
+
+    names: tuple[str, ...]
+    input_shape: tuple[int, int]
+
+    def infer(self, image: UInt8Image, scale: float, shift: float) -> Float32Array:
+        """Return (K, 3) float32: x, y in input pixels (centres at integers), score 0 to 1.
+
+        ``image`` is (height, width) uint8 of ``input_shape``; the network sees
+        ``image * scale + shift``. The array may be reused by the next call.
+        """
+
+
+class Sink(Protocol):
+    """Takes results: the third extension point."""
+
+    def send(self, result: Result) -> None:
+        """Hand a result over; must not block and must not raise for a slow peer."""
+
+    def close(self) -> None:
+        """Free what the sink holds; may be called twice."""
