@@ -13,6 +13,7 @@ from rtface.config import Rig
 from rtface.engine import make_engine
 from rtface.engine.bundle import load_bundle
 from rtface.pose import BBox, PoseEstimator
+from rtface.rings import as_image
 from rtface.types import UserError
 
 
@@ -37,7 +38,8 @@ def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
         camera.close()
         bbox = BBox(*section.bbox) if section.bbox else None
         estimator = PoseEstimator(engine, (info.height, info.width), info.bits, bbox)
-        image = np.zeros((info.height, info.width), info.dtype)
+        n_bytes = info.height * info.width * np.dtype(info.dtype).itemsize
+        image = as_image(np.zeros(n_bytes, np.uint8), info)
         times = []
         for _ in range(20):
             start = time.perf_counter()
@@ -45,11 +47,11 @@ def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
             times.append(time.perf_counter() - start)
         tracked_ms, period_ms = 1e3 * float(np.median(times)), 1e3 / info.rate_hz
         keeps_up = "keeps up" if tracked_ms < 0.8 * period_ms else "will skip frames"
-        room = info.height * info.width * np.dtype(info.dtype).itemsize * info.rate_hz
+        ring_mb = n_bytes * info.rate_hz * rig.ring.frames_s / 1e6
         yield (
             f"camera {name}",
             f"{section.kind}, {info.width}x{info.height} px, {info.bits} bit, "
-            f"{info.rate_hz:g} Hz; ring {room * rig.ring.frames_s / 1e6:.0f} MB",
+            f"{info.rate_hz:g} Hz; ring {ring_mb:.0f} MB",
         )
         yield (
             "  time per frame",

@@ -34,7 +34,7 @@ Seconds = Annotated[
 
 def main() -> None:
     """Run the command line; the one place that turns errors into a line and an exit code."""
-    from rtface.run import ChildDied
+    from rtface.process import ChildDied
 
     try:
         app()

@@ -31,7 +31,7 @@ def answer(request: bytes, status: dict[str, Any], endpoints: dict[str, Any], no
         name = command["cmd"]
     except (ValueError, KeyError, RecursionError):
         return _json(ok=False, error="not a JSON map with the key cmd")
-    known = {
+    known: dict[str, dict[str, Any]] = {
         "ping": {"t_host_ns": now_ns},
         "version": {"version": __version__},
         "endpoints": endpoints,

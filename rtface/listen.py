@@ -71,7 +71,7 @@ def listen_json(
         try:
             _messages(stream, seconds, stop, each)
         except BrokenPipeError:  # 'rtface listen --json | head' is a normal way to end
-            sys.stdout = None  # type: ignore[assignment]  # nothing is left to flush into
+            sys.stdout = None  # nothing is left to flush into
 
 
 def listen_table(

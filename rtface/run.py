@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import os
 import queue
 import secrets
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import zmq
@@ -20,6 +16,7 @@ import zmq
 from rtface import platform, wire
 from rtface.config import Rig
 from rtface.control import Control
+from rtface.process import ChildDied, Process, Reports, spawn
 from rtface.publish import bind
 from rtface.types import UserError
 
@@ -28,35 +25,6 @@ STATUS_EVERY_S = 1.0
 #: a child that has not ended this long after it was told to is killed, s
 STOP_GRACE_S = 1.5
 TURN_S = 0.05
-
-
-class ChildDied(Exception):
-    """A child ended that should not have; the message is the line to show."""
-
-
-@dataclass
-class Process:
-    """One child: its process, the last it said, and what became of it."""
-
-    role: str
-    camera: str
-    popen: subprocess.Popen[bytes]
-    state: str = "starting"
-    counts: dict[str, Any] = field(default_factory=dict)
-    error: str | None = None
-
-    @property
-    def name(self) -> str:
-        """As shown to people: role and camera."""
-        return f"{self.role} {self.camera}"
-
-    def order(self, cmd: str) -> None:
-        """Send an order; a child that is gone is noticed elsewhere."""
-        stdin = self.popen.stdin
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            if stdin:
-                stdin.write(json.dumps({"cmd": cmd}).encode() + b"\n")
-                stdin.flush()
 
 
 class Supervisor:
@@ -78,7 +46,7 @@ class Supervisor:
         self.session = secrets.token_hex(8)
         self.unclean = 0
         self.processes: list[Process] = []
-        self._reports: queue.Queue[tuple[Process, dict[str, Any] | None]] = queue.Queue()
+        self._reports: Reports = queue.SimpleQueue()
         self._wakes: list[int] = []
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control: Control | None = None
@@ -93,8 +61,8 @@ class Supervisor:
             "data": {c: f"tcp://{stream.host}:{rig.data_port(c)}" for c in rig.camera},
         }
 
-    def start(self) -> None:
-        """Start everything; returns once frames flow.
+    def start(self, stop_asked: Callable[[], bool] = lambda: False) -> bool:
+        """Start everything; True once frames flow, False if ``stop_asked`` came first.
 
         Raises
         ------
@@ -104,18 +72,23 @@ class Supervisor:
         platform.sweep_stale()
         stream = self.rig.stream
         self._control = Control(self._context, stream.host, stream.control_port)
-        self._status_socket = self._context.socket(zmq.XPUB)
-        self._status_socket.setsockopt(zmq.LINGER, 200)
-        bind(self._status_socket, stream.host, stream.status_port, "status")
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
+        bind(socket, stream.host, stream.status_port, "status")
+        self._status_socket = socket
+        rig_map = self.rig.model_dump(mode="json")
         for camera in self.rig.camera:
             wake = platform.Wake.make_descriptor()
             if wake is not None:
                 self._wakes.append(wake)
             for role in ("acquire", "track"):
-                self.processes.append(self._spawn(role, camera, wake))
+                job = {"rig": rig_map, "camera": camera, "session": self.session, "wake": wake}
+                process = spawn(role, camera, job, self._reports)
+                self.processes.append(process)
         deadline = time.monotonic() + READY_TIMEOUT_S
         while any(process.state == "starting" for process in self.processes):
-            self._take_reports(TURN_S)
+            if stop_asked():
+                return False
+            self.turn()
             if time.monotonic() > deadline:
                 late = [p.name for p in self.processes if p.state == "starting"]
                 raise ChildDied(f"{', '.join(late)}: not ready after {READY_TIMEOUT_S:.0f} s")
@@ -123,47 +96,15 @@ class Supervisor:
             if process.role == "acquire":
                 process.order("go")
         self._lifecycle = "running"
+        return True
 
-    def _spawn(self, role: str, camera: str, wake: int | None) -> Process:
-        popen = subprocess.Popen(
-            [sys.executable, "-m", f"rtface.{role}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=() if wake is None else (wake,),
-            # Ctrl-C is for the supervisor alone, which then ends its children in order
-            process_group=None if sys.platform == "win32" else 0,
-        )
-        process = Process(role, camera, popen)
-        job = {
-            "rig": self.rig.model_dump(mode="json"),
-            "camera": camera,
-            "session": self.session,
-            "wake": wake,
-        }
-        with contextlib.suppress(BrokenPipeError):
-            if popen.stdin:
-                popen.stdin.write(json.dumps(job).encode() + b"\n")
-                popen.stdin.flush()
-        threading.Thread(target=self._listen, args=(process,), daemon=True).start()
-        return process
-
-    def _listen(self, process: Process) -> None:
-        """Read a child's reports until its end of the pipe closes, in a thread of its own."""
-        if process.popen.stdout:
-            for text in process.popen.stdout:
-                with contextlib.suppress(ValueError):
-                    self._reports.put((process, json.loads(text)))
-        process.popen.wait()
-        self._reports.put((process, None))
-
-    def _take_reports(self, timeout_s: float = 0.0) -> None:
+    def _take_reports(self) -> None:
         """Digest what children said; raise if one of them failed."""
         while True:
             try:
-                process, report = self._reports.get(timeout=timeout_s)
+                process, report = self._reports.get_nowait()
             except queue.Empty:
                 return
-            timeout_s = 0.0001
             if report is None:
                 self._ended(process)
             elif report["kind"] == "counts":
@@ -304,11 +245,11 @@ def run_rig(
     supervisor = Supervisor(rig)
     failed = True
     try:
-        supervisor.start()
-        on_start(supervisor)
-        end = None if seconds is None else time.monotonic() + seconds
-        while not stop_asked() and (end is None or time.monotonic() < end) and supervisor.turn():
-            on_turn(supervisor)
+        if supervisor.start(stop_asked):
+            on_start(supervisor)
+            end = time.monotonic() + (math.inf if seconds is None else seconds)
+            while not stop_asked() and time.monotonic() < end and supervisor.turn():
+                on_turn(supervisor)
         failed = False
     finally:
         supervisor.stop(failed)

@@ -67,6 +67,14 @@ class Program:
         out, err = self.popen.communicate(timeout=timeout_s)
         return self.popen.returncode, out, err
 
+    def close(self) -> None:
+        """End it if it still runs; may be called at any time."""
+        if self.popen.poll() is None:
+            self.stop()
+        for stream in (self.popen.stdout, self.popen.stderr):
+            if stream and not stream.closed:
+                stream.close()
+
 
 SYNTHETIC = 'kind = "synthetic"\nwidth = 640\nheight = 480\nrate_hz = {rate}\n'
 
@@ -86,11 +94,11 @@ def running(
         yield program
     except BaseException:
         program.popen.kill()
-        print(program.popen.communicate()[1], file=sys.stderr)
+        if program.popen.stderr and not program.popen.stderr.closed:
+            print(program.popen.communicate()[1], file=sys.stderr)
         raise
     finally:
-        if program.popen.poll() is None:
-            program.stop()
+        program.close()
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:

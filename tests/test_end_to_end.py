@@ -1,0 +1,170 @@
+"""The whole path in real processes: camera, acquisition, tracker, wire, subscriber."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import free_ports
+from programs import RTFACE, SYNTHETIC, CountingSubscriber, running, wait_until
+
+import rtface
+
+
+def account(out: str) -> dict[str, int]:
+    """The numbers of the final account that rtface prints."""
+    return {
+        name: int(n)
+        for n, name in re.findall(r"(\d+) (produced|delivered|lost|tracked|skipped)", out)
+    }
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("stopped_s", [0, 1])
+def test_four_counts_agree_at_500_hz(
+    tmp_path: Path, tiny_bundle: Path, ring_dir: Path, stopped_s: int
+) -> None:
+    with running(tmp_path, tiny_bundle, SYNTHETIC.format(rate=500.0)) as program:
+        subscriber = CountingSubscriber(program.data)
+        time.sleep(1.0)
+        tracker = program.pid("track cam1")
+        if stopped_s:
+            os.kill(tracker, signal.SIGSTOP)
+            time.sleep(stopped_s)
+            os.kill(tracker, signal.SIGCONT)
+        time.sleep(1.5)
+        code, out, err = program.stop()
+    assert code == 0, err
+    seen = subscriber.result()
+    counts = account(out)
+    # four processes: the camera's count and the ids acquisition saw ...
+    assert counts["produced"] == counts["delivered"] + counts["lost"]
+    # ... what the tracker did with them ...
+    assert counts["delivered"] == counts["tracked"] + counts["skipped"]
+    # ... and what a subscriber got: every message from its first one to the very last
+    assert seen["lost"] == 0
+    assert seen["received"] == seen["last_seq"] - seen["first_seq"] + 1
+    assert seen["last_seq"] + 1 == counts["tracked"]
+    assert seen["last_frame_seq"] + 1 == counts["tracked"] + seen["last_skipped"]
+    assert "every frame accounted for: yes" in out
+    assert counts["produced"] > 500 * 2
+    if stopped_s:
+        assert counts["skipped"] > 300
+    assert list(ring_dir.iterdir()) == []
+
+
+@pytest.mark.data
+def test_live_keypoints_equal_offline_keypoints(tmp_path: Path, data: Path) -> None:
+    clip = data / "facemap_g7c1" / "cam1_G7c1_1_1second.avi"
+    out = tmp_path / "offline.csv"
+    subprocess.run([RTFACE, "track", str(clip), "--out", str(out)], check=True, capture_output=True)
+    with out.open() as file:
+        offline = list(csv.DictReader(file))
+    assert len(offline) == 30
+    camera = f'kind = "video"\nfile = "{clip}"\nloop = true\n'
+    with (
+        running(tmp_path, "default", camera) as program,
+        rtface.subscribe("cam1", program.data, timeout_s=20) as stream,
+    ):
+        names = stream.meta()["keypoints"]
+        for _, message in zip(range(20), stream, strict=False):
+            row = offline[message.fields["frame_id"] % 30]
+            expected = [[float(row[f"{n}_{c}"]) for c in ("x", "y", "score")] for n in names]
+            np.testing.assert_allclose(message.keypoints, expected, atol=2e-3)
+
+
+def test_a_video_ends_by_itself_with_every_frame_tracked(tmp_path: Path, tiny_bundle: Path) -> None:
+    import av
+
+    path = tmp_path / "film.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=50)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "gray"
+        for i in range(60):
+            image = np.full((48, 64), i * 4, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "gray")))
+        container.mux(stream.encode())
+    control, data_port, status = free_ports()
+    rig = tmp_path / "rig.toml"
+    rig.write_text(
+        f'[camera.cam1]\nkind = "video"\nfile = "film.mkv"\n[engine]\nbundle = "{tiny_bundle}"\n'
+        f"[stream]\ncontrol_port = {control}\ndata_port = {data_port}\nstatus_port = {status}\n"
+    )
+    done = subprocess.run([RTFACE, "run", str(rig)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    counts = account(done.stdout)
+    assert counts["produced"] == 60
+    assert counts["delivered"] == counts["tracked"] + counts["skipped"]
+
+
+def test_demo_publishes_and_compares_with_the_truth(ring_dir: Path) -> None:
+    # the demo uses the standard ports: another rtface on this machine would be in its way
+    demo = subprocess.Popen(
+        [RTFACE, "demo", "--seconds", "4"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    listen = subprocess.run(
+        [RTFACE, "listen", "--json", "--seconds", "2"], capture_output=True, text=True, check=False
+    )
+    while listen.returncode == 2 and demo.poll() is None:  # the demo is still starting
+        listen = subprocess.run(
+            [RTFACE, "listen", "--json", "--seconds", "1"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    out, err = demo.communicate(timeout=30)
+    assert demo.returncode == 0, err
+    messages = [json.loads(line) for line in listen.stdout.splitlines()]
+    assert len(messages) > 20
+    assert len(messages[0]["keypoints"]) == 16
+    assert [m["seq"] for m in messages] == list(
+        range(messages[0]["seq"], messages[0]["seq"] + len(messages))
+    )
+    median = re.search(r"median ([\d.]+) px", out)
+    assert median is not None, out
+    assert float(median[1]) < 20  # the eye is about 60 px wide
+    assert "every frame accounted for: yes" in out
+    assert list(ring_dir.iterdir()) == []
+
+
+def test_status_and_control(tmp_path: Path, tiny_bundle: Path) -> None:
+    import msgpack
+    import zmq
+
+    with running(tmp_path, tiny_bundle) as program, zmq.Context() as context:
+        with context.socket(zmq.SUB) as socket:
+            socket.setsockopt(zmq.SUBSCRIBE, b"status.")
+            socket.connect(program.status_address)
+            socket.setsockopt(zmq.RCVTIMEO, 5000)
+            topic, packed, text = socket.recv_multipart()
+            assert topic == b"status."
+            status = msgpack.unpackb(packed)
+            assert status == json.loads(text)
+            assert abs(status["t_host_ns"] - time.perf_counter_ns()) < 10e9
+        wait_until(lambda: program.counts()["n"] > 0, 10)
+        with context.socket(zmq.REQ) as socket:  # as a Pupil script would
+            socket.setsockopt(zmq.RCVTIMEO, 5000)
+            socket.connect(f"tcp://127.0.0.1:{program.control}")
+            for request, expected in (
+                ("SUB_PORT", program.data.rsplit(":", 1)[1]),
+                ("v", rtface.__version__),
+                ("R", "Unknown command."),
+            ):
+                socket.send_string(request)
+                assert socket.recv_string() == expected
+            before = time.perf_counter_ns()
+            socket.send_string("t")
+            told = float(socket.recv_string())
+            assert before * 1e-9 - 1e-3 <= told <= time.perf_counter_ns() * 1e-9 + 1e-3
+        control = f"tcp://127.0.0.1:{program.control}"
+        assert rtface.ask("endpoints", control)["data"]["cam1"] == program.data
+        assert "unknown cmd" in rtface.ask("reboot", control)["error"]

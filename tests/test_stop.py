@@ -1,0 +1,206 @@
+"""How a run ends: by Ctrl-C, by the death of each of its processes, by another run in its way."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import msgpack
+import pytest
+import zmq
+from programs import RTFACE, SYNTHETIC, Program, alive, running, wait_until
+
+SMALL = 'kind = "synthetic"\nwidth = 320\nheight = 240\nrate_hz = 100.0\n'
+
+
+def gone_within(pids: list[int], seconds: float) -> float:
+    """Wait until none of the processes is alive; return how long it took."""
+    start = time.monotonic()
+    wait_until(lambda: not any(alive(pid) for pid in pids), seconds)
+    return time.monotonic() - start
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_leaves_nothing(
+    tmp_path: Path, tiny_bundle: Path, ring_dir: Path, how: signal.Signals
+) -> None:
+    with running(tmp_path, tiny_bundle, SMALL) as program:
+        pids = program.pids()
+        assert len(list(ring_dir.iterdir())) == 2
+        program.popen.send_signal(how)
+        assert gone_within(pids, 2.0) < 2.0
+        code, out, err = program.stop()
+    assert code == 0, err
+    assert "every frame accounted for: yes" in out
+    assert "Traceback" not in err
+    assert list(ring_dir.iterdir()) == []
+
+
+def test_ctrl_c_while_starting_leaves_nothing(tmp_path: Path, tiny_bundle: Path) -> None:
+    program = Program(tmp_path, SYNTHETIC.format(rate=100.0), tiny_bundle, "onnxruntime", "")
+    wait_until(lambda: program.status()["lifecycle"] == "starting", 20)
+    pids = program.pids()
+    assert len(pids) == 3
+    program.popen.send_signal(signal.SIGINT)
+    gone_within(pids, 2.5)
+    code, _, err = program.stop()
+    assert code == 0
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("victim", ["acquire cam1", "track cam1"])
+def test_a_killed_child_is_noticed_and_ends_the_run(
+    tmp_path: Path, tiny_bundle: Path, ring_dir: Path, victim: str
+) -> None:
+    with (
+        running(tmp_path, tiny_bundle, SMALL) as program,
+        zmq.Context() as context,
+        context.socket(zmq.SUB) as socket,
+    ):
+        socket.setsockopt(zmq.SUBSCRIBE, b"status.")
+        socket.connect(program.status_address)
+        socket.setsockopt(zmq.RCVTIMEO, 3000)
+        socket.recv_multipart()  # connected: nothing from here on can be missed
+        pids = program.pids()
+        os.kill(program.pid(victim), signal.SIGKILL)
+        killed = time.monotonic()
+        while True:
+            status = msgpack.unpackb(socket.recv_multipart()[1])
+            states = {child["name"]: child["state"] for child in status["children"]}
+            if states[victim] == "died":
+                break
+        assert time.monotonic() - killed < 1.0
+        assert status["lifecycle"] == "failed"
+        gone_within(pids, 3.0)
+        code, _, err = program.stop()
+    assert code == 1
+    lines = [line for line in err.splitlines() if line.startswith("rtface:")]
+    assert lines == [f"rtface: {victim} was killed by signal 9; the run was stopped"]
+    assert "Traceback" not in err
+    assert list(ring_dir.iterdir()) == []
+
+
+def test_children_end_when_the_supervisor_is_killed(
+    tmp_path: Path, tiny_bundle: Path, ring_dir: Path
+) -> None:
+    with running(tmp_path, tiny_bundle, SMALL) as program:
+        pids = program.pids()
+        program.popen.kill()
+        gone_within(pids, 2.0)
+    assert list(ring_dir.iterdir()) == []  # they had time to remove their rings
+
+
+def test_a_hanging_child_is_killed_and_counted(tmp_path: Path, tiny_bundle: Path) -> None:
+    with running(tmp_path, tiny_bundle, SMALL) as program:
+        pids = program.pids()
+        os.kill(program.pid("track cam1"), signal.SIGSTOP)
+        program.popen.send_signal(signal.SIGINT)
+        assert gone_within(pids, 3.0) < 2.2
+        _, out, _ = program.stop()
+    assert "1 process(es) did not end in time and were killed" in out
+
+
+def refused(program: Program) -> str:
+    code, out, err = program.stop(timeout_s=30) if program.popen.wait(30) else (0, "", "")
+    assert code == 2, (code, out, err)
+    assert "Traceback" not in err
+    lines = [line for line in err.splitlines() if line]
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+def test_two_runs_of_one_camera_name(tmp_path: Path, tiny_bundle: Path) -> None:
+    with running(tmp_path, tiny_bundle, SMALL) as first:
+        line = refused(Program(tmp_path, SMALL, tiny_bundle, "onnxruntime", ""))
+        assert "cam1" in line
+        assert "already being run" in line
+        assert first.status()["lifecycle"] == "running"  # and the first did not notice
+
+
+@pytest.mark.parametrize("key", ["control_port", "data_port", "status_port"])
+def test_a_port_in_use(tmp_path: Path, tiny_bundle: Path, key: str) -> None:
+    with zmq.Context() as context, context.socket(zmq.PUB) as socket:
+        port = socket.bind_to_random_port("tcp://127.0.0.1")
+        program = Program(tmp_path, SMALL, tiny_bundle, "onnxruntime", "")
+        program.popen.kill()
+        program.popen.communicate()
+        lines = program.rig.read_text().splitlines()
+        lines = [f"{key} = {port}" if line.startswith(key) else line for line in lines]
+        program.rig.write_text("\n".join(lines))
+        done = subprocess.run(
+            [RTFACE, "run", str(program.rig)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert str(port) in done.stderr
+        assert key in done.stderr
+        assert done.stderr.count("\n") == 1
+        checked = subprocess.run(
+            [RTFACE, "check", str(program.rig)], capture_output=True, text=True, check=False
+        )
+        assert checked.returncode == 2
+        assert str(port) in checked.stderr
+
+
+def test_a_stale_ring_of_a_killed_run_is_in_nobodys_way(
+    tmp_path: Path, tiny_bundle: Path, ring_dir: Path
+) -> None:
+    with running(tmp_path, tiny_bundle, SMALL) as program:
+        pids = program.pids()
+        for pid in reversed(pids):  # children first, so that nobody can clean up
+            os.kill(pid, signal.SIGKILL)
+        gone_within(pids, 2.0)
+    assert sorted(path.name for path in ring_dir.iterdir()) == ["cam1.frames", "cam1.results"]
+    with running(tmp_path, tiny_bundle, SMALL) as program:
+        wait_until(lambda: program.counts()["tracked"] > 0, 10)
+        code, _, err = program.stop()
+    assert code == 0, err
+    assert list(ring_dir.iterdir()) == []
+
+
+def test_rings_that_do_not_fit(tmp_path: Path, tiny_bundle: Path) -> None:
+    camera = 'kind = "synthetic"\nwidth = 1024\nheight = 1024\nrate_hz = 2000.0\n'
+    program = Program(tmp_path, camera, tiny_bundle, "onnxruntime", "[ring]\nframes_s = 600\n")
+    line = refused(program)
+    assert "MB does not fit" in line
+    assert "frames_s" in line
+
+
+def test_ring_directory_that_cannot_be_used(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("RTFACE_RING_DIR", str(blocked / "rings"))
+    line = refused(Program(tmp_path, SMALL, tiny_bundle, "onnxruntime", ""))
+    assert "RTFACE_RING_DIR" in line
+
+
+def test_a_truncated_video_ends_the_run_with_its_line(tmp_path: Path, tiny_bundle: Path) -> None:
+    import av
+    import numpy as np
+
+    path = tmp_path / "film.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=100)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        rng = np.random.default_rng(0)
+        for _ in range(100):
+            image = rng.integers(0, 256, (48, 64), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, "gray").reformat(format="yuvj420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    program = Program(
+        tmp_path, f'kind = "video"\nfile = "{path}"\n', tiny_bundle, "onnxruntime", ""
+    )
+    program.popen.wait(30)
+    code, out, err = program.stop()
+    assert code == 2
+    lines = [line for line in err.splitlines() if line.startswith("rtface:")]
+    assert len(lines) == 1
+    assert "film.avi" in lines[0]
+    assert "broke off after" in lines[0]
+    assert "Traceback" not in err
+    assert json.dumps(out) is not None
