@@ -24,6 +24,7 @@ from rtface.types import CameraInfo, Image, UserError
 
 #: few and large reads: raw video needs hundreds of MB/s
 _READ_BYTES = 1 << 20
+_DAMAGED = "the next frame is damaged"
 
 
 class Truncated(UserError):
@@ -116,7 +117,7 @@ def _opened(path: str | PathLike[str]) -> Iterator[tuple[InputContainer, VideoSt
         except FileNotFoundError:
             raise UserError(f"{name}: no such file; check the path") from None
         except OSError as error:
-            why = error.strerror or "damaged data"
+            why = error.strerror or _DAMAGED
             raise UserError(f"{name}: cannot be opened ({why}); check its rights") from error
         try:
             container = stack.enter_context(av.open(file, "r", buffer_size=_READ_BYTES))
@@ -137,26 +138,30 @@ def _decoded(
 ) -> Iterator[VideoFrame]:
     """Yield the good frames, at least one, and raise when they end too early."""
     packets, frames, why = 0, 0, ""
-    first_s = last_s = None
+    first_pts = last_pts = None
     try:
         for packet in container.demux(stream):
             packets += packet.size > 0
-            for frame in packet.decode():
+            # an incomplete packet may decode to half a picture: only take what came before it
+            for frame in stream.decode(None) if packet.is_corrupt else packet.decode():
                 if frame.is_corrupt:
-                    raise InvalidDataError(0, "the next frame is damaged")
-                if first_s is None:
-                    first_s = frame.time
-                last_s = frame.time
+                    raise InvalidDataError(0, _DAMAGED)
+                first_pts = frame.pts if first_pts is None else first_pts
+                last_pts = frame.pts
                 frames += 1
                 yield frame
+            if packet.is_corrupt:
+                raise InvalidDataError(0, _DAMAGED)
     except (FFmpegError, OSError) as error:
-        why = error.strerror or "damaged data"
+        why = error.strerror or _DAMAGED
     if not frames:
         raise UserError(
             f"{fspath(path)}: has no frames that can be decoded{why and f' ({why})'}; "
             "copy it again or leave it out"
         )
-    span_s = None if first_s is None or last_s is None else last_s - first_s
+    span_s = None
+    if first_pts is not None and last_pts is not None and stream.time_base:
+        span_s = float((last_pts - first_pts) * stream.time_base)
     missing = _missing(container, stream, packets, span_s)
     if why or missing:
         raise Truncated(path, frames, why or f"it declares {missing} more")
@@ -169,15 +174,16 @@ def _missing(
 
     ``span_s`` is the time from the first to the last frame. Only what is missing by count and by
     time is missing: a pause of the camera leaves the count of an AVI too small, and a video that
-    was trimmed without encoding holds packets that are never shown.
+    was trimmed without encoding holds packets that are never read or never shown.
     """
     rate = stream.average_rate
     length_s = _declared_duration_s(container, stream)
     guesses = []
     if stream.frames:
         guesses.append(stream.frames - packets)
-        # FFmpeg takes the duration of an AVI from the size of the file, cut or not
-        length_s = float(stream.frames / rate) if rate else None
+        if container.format.name == "avi" and rate:
+            # FFmpeg takes the duration of an AVI from the size of the file, cut or not
+            length_s = float(stream.frames / rate)
     if length_s and rate and span_s is not None:
         guesses.append(round((length_s - span_s) * rate) - 1)
     missing = min(guesses, default=0)

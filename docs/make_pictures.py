@@ -1,0 +1,96 @@
+"""Draw tracked faces: the README's picture from the synthetic mouse, or any frame of a video.
+
+    python docs/make_pictures.py                          # docs/demo.png, as in the README
+    python docs/make_pictures.py --video FILE --out DIR   # frames of a recording, for looking at
+
+Pictures of recordings are for your own eyes: keep them out of the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+
+from rtface.camera.synthetic import SyntheticCamera
+from rtface.camera.video import probe, read_frames
+from rtface.demo import SEED
+from rtface.engine import make_engine
+from rtface.engine.bundle import load_bundle
+from rtface.pose import PoseEstimator
+from rtface.types import Image, Pose
+
+#: colour-blind safe (Okabe and Ito 2008), by the first letters of the keypoint's name
+COLOURS = {
+    "eye": (230, 159, 0),
+    "pupil": (86, 180, 233),
+    "nose": (0, 158, 115),
+    "whisker": (240, 228, 66),
+    "mouth": (213, 94, 0),
+    "lowerlip": (204, 121, 167),
+}
+
+
+def overlay(
+    image: Image, pose: Pose, names: tuple[str, ...], skeleton, bits: int = 8
+) -> np.ndarray:
+    """Return (H, W, 3) uint8: filled dots where the score is above 0.5, rings below."""
+    gray = (image >> max(0, bits - 8)).astype(np.uint8)
+    rgb = np.repeat(gray[:, :, None], 3, axis=2)
+    radius = max(2.5, image.shape[1] / 160)
+    for a, b in skeleton:
+        n = int(np.hypot(*(pose.xy[a] - pose.xy[b]))) + 1
+        for x, y in np.linspace(pose.xy[a], pose.xy[b], n):
+            if 0 <= int(y) < rgb.shape[0] and 0 <= int(x) < rgb.shape[1]:
+                rgb[int(y), int(x)] = rgb[int(y), int(x)] // 2 + 100
+    y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
+    for name, (px, py), score in zip(names, pose.xy, pose.score, strict=True):
+        colour = next(c for start, c in COLOURS.items() if name.startswith(start))
+        distance = np.hypot(x - px, y - py)
+        inside = distance < radius if score > 0.5 else np.abs(distance - radius) < 0.8
+        rgb[inside] = colour
+    return rgb
+
+
+def save_png(path: Path, rgb: np.ndarray) -> None:
+    """Write an (H, W, 3) uint8 picture."""
+    with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
+        stream = container.add_stream("png", rate=1)
+        stream.height, stream.width, stream.pix_fmt = rgb.shape[0], rgb.shape[1], "rgb24"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, "rgb24")))
+        container.mux(stream.encode())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--video", type=Path, nargs="+", help="videos or stills instead")
+    parser.add_argument("--frames", type=int, nargs="+", default=[0], help="which frames")
+    parser.add_argument("--bundle", default="default")
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for --video")
+    args = parser.parse_args()
+    bundle = load_bundle(args.bundle)
+    engine = make_engine(bundle, "onnxruntime")
+    if not args.video:
+        camera = SyntheticCamera(640, 480, 100.0, SEED)
+        camera.start()
+        image = np.empty((480, 640), np.uint8)
+        camera.fill(image, 1.0)
+        pose = PoseEstimator(engine, image.shape)(image)
+        picture = overlay(image, pose, bundle.names, bundle.skeleton)
+        save_png(Path(__file__).parent / "demo.png", picture)
+        return
+    args.out.mkdir(exist_ok=True, parents=True)
+    for path in args.video:
+        info = probe(path)
+        estimator = PoseEstimator(engine, (info.height, info.width), info.bits)
+        for number in args.frames:
+            image = next(islice(read_frames(path), number, None))
+            picture = overlay(image, estimator(image), bundle.names, bundle.skeleton, info.bits)
+            save_png(args.out / f"{path.stem}_{number:06d}.png", picture)
+
+
+if __name__ == "__main__":
+    main()
