@@ -12,8 +12,8 @@ from rtface.camera import open_camera
 from rtface.config import Rig
 from rtface.engine import make_engine
 from rtface.engine.bundle import load_bundle
-from rtface.pose import BBox, PoseEstimator
 from rtface.rings import as_image
+from rtface.track import estimator_for
 from rtface.types import UserError
 
 
@@ -36,8 +36,7 @@ def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
         camera = open_camera(section)
         info = camera.info
         camera.close()
-        bbox = BBox(*section.bbox) if section.bbox else None
-        estimator = PoseEstimator(engine, (info.height, info.width), info.bits, bbox)
+        estimator = estimator_for(rig, name, engine, info)
         n_bytes = info.height * info.width * np.dtype(info.dtype).itemsize
         image = as_image(np.zeros(n_bytes, np.uint8), info)
         times = []

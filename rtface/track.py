@@ -16,7 +16,17 @@ from rtface.pose import BBox, PoseEstimator
 from rtface.publish import Publisher
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
-from rtface.types import CameraInfo, Flag, Frame, Ledger, Pose, TimeSource, UserError
+from rtface.types import (
+    CameraInfo,
+    Engine,
+    Flag,
+    Frame,
+    Ledger,
+    Pose,
+    Result,
+    TimeSource,
+    UserError,
+)
 
 REPORT_EVERY_NS = 1_000_000_000
 IDLE_WAKE_S = 0.05
@@ -115,6 +125,18 @@ def timing_of(rig: Rig, camera: str, rate_hz: float) -> Timing:
     )
 
 
+def estimator_for(rig: Rig, camera: str, engine: Engine, info: CameraInfo) -> PoseEstimator:
+    """Return what turns frames of this camera into poses; UserError if its bbox does not fit."""
+    section = rig.camera[camera]
+    bbox = BBox(*section.bbox) if section.bbox else None
+    if bbox and (bbox.x + bbox.width > info.width or bbox.y + bbox.height > info.height):
+        raise UserError(
+            f"camera.{camera}.bbox: {list(bbox)} reaches beyond the frame of "
+            f"{info.width}x{info.height} px; make it smaller"
+        )
+    return PoseEstimator(engine, (info.height, info.width), info.bits, bbox)
+
+
 def describe(
     rig: Rig, camera: str, session: str, bundle: Bundle, info: CameraInfo
 ) -> dict[str, Any]:
@@ -143,14 +165,7 @@ def run(line: child.Line) -> None:
     if frames is None:
         return
     info = frames.info
-    section = rig.camera[camera]
-    bbox = BBox(*section.bbox) if section.bbox else None
-    if bbox and (bbox.x + bbox.width > info.width or bbox.y + bbox.height > info.height):
-        raise UserError(
-            f"camera.{camera}.bbox: {list(bbox)} reaches beyond the frame of "
-            f"{info.width}x{info.height} px; make it smaller"
-        )
-    estimator = PoseEstimator(engine, (info.height, info.width), info.bits, bbox)
+    estimator = estimator_for(rig, camera, engine, info)
     tracker = Tracker(estimator, timing_of(rig, camera, info.rate_hz))
     meta = describe(rig, camera, job["session"], bundle, info)
     publisher = Publisher(camera, job["session"], meta, rig.stream.host, rig.data_port(camera))
@@ -189,8 +204,6 @@ def _loop(
     publisher: Publisher,
     wake: Wake,
 ) -> None:
-    from rtface.types import Result
-
     total, recent = AgeHistogram(), AgeHistogram()
     last = -1
     seq = 0

@@ -6,12 +6,13 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import free_ports
+from conftest import ROOT, free_ports
 from programs import RTFACE, SYNTHETIC, CountingSubscriber, running, wait_until
 
 import rtface
@@ -106,7 +107,7 @@ def test_a_video_ends_by_itself_with_every_frame_tracked(tmp_path: Path, tiny_bu
 def test_demo_publishes_and_compares_with_the_truth(ring_dir: Path) -> None:
     # the demo uses the standard ports: another rtface on this machine would be in its way
     demo = subprocess.Popen(
-        [RTFACE, "demo", "--seconds", "4"],
+        [RTFACE, "demo", "--seconds", "6"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -121,8 +122,17 @@ def test_demo_publishes_and_compares_with_the_truth(ring_dir: Path) -> None:
             text=True,
             check=False,
         )
+    example = subprocess.run(
+        [sys.executable, str(ROOT / "docs" / "examples" / "subscriber.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     out, err = demo.communicate(timeout=30)
     assert demo.returncode == 0, err
+    assert example.returncode == 0, example.stderr
+    assert example.stdout.count("nose(") > 20
+    assert ", 0 lost" in example.stdout
     messages = [json.loads(line) for line in listen.stdout.splitlines()]
     assert len(messages) > 20
     assert len(messages[0]["keypoints"]) == 16

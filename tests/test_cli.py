@@ -1,0 +1,107 @@
+"""The commands as a user types them."""
+
+import csv
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from programs import RTFACE
+
+COMMANDS = ("demo", "run", "listen", "track", "init", "check", "train", "version")
+
+
+def rtface(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [RTFACE, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "100"},
+    )
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert done.stderr.startswith("rtface: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_help_lists_every_command_with_a_sentence() -> None:
+    text = rtface("--help").stdout
+    for command in COMMANDS:
+        assert f" {command} " in text
+    assert "Exit codes" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    done = rtface(command, "--help")
+    assert done.returncode == 0
+    assert len(done.stdout) > 100
+
+
+def test_init_then_check(tmp_path: Path) -> None:
+    assert rtface("init", cwd=tmp_path).returncode == 0
+    done = rtface("check", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "640x480 px, 8 bit, 100 Hz" in done.stdout
+    assert "is ready: rtface run rig.toml" in done.stdout
+    assert "exists already" in one_line(rtface("init", cwd=tmp_path))
+
+
+def test_check_names_a_bbox_outside_the_frame(tmp_path: Path) -> None:
+    rig = tmp_path / "rig.toml"
+    rig.write_text('[camera.cam1]\nkind = "synthetic"\nbbox = [600, 0, 100, 100]\n')
+    for command in ("check", "run"):
+        line = one_line(rtface(command, rig))
+        assert "camera.cam1.bbox" in line
+        assert "640x480" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["run"], "--video"),
+        (["run", "none.toml"], "rtface init"),
+        (["run", "--video", "none.avi"], "none.avi"),
+        (["run", "rig.toml", "--loop"], "go with --video"),
+        (["check", "none.toml"], "rtface init"),
+        (["track", "none.avi", "--out", "x.csv"], "none.avi"),
+        (["track", "none.avi", "--out", "x.csv", "--bundle", "none"], "model.json"),
+        (["listen", "cam1", "tcp://127.0.0.1:9"], "rtface demo"),
+        (["train", "none", "--out", "net"], "none"),
+    ],
+)
+def test_mistakes_get_one_line(tmp_path: Path, words: list[str], hint: str) -> None:
+    assert hint in one_line(rtface(*words, cwd=tmp_path))
+
+
+def test_a_wrong_option_is_no_traceback() -> None:
+    done = rtface("demo", "--rate", "0")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_track_writes_every_frame(tmp_path: Path, tiny_bundle: Path) -> None:
+    import av
+
+    film = tmp_path / "film.mkv"
+    with av.open(str(film), "w") as container:
+        stream = container.add_stream("ffv1", rate=50)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "gray16le"
+        for i in range(7):
+            image = np.full((48, 64), i * 4000, np.uint16)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "gray16le")))
+        container.mux(stream.encode())
+    out = tmp_path / "out.csv"
+    done = rtface("track", film, "--out", out, "--bundle", tiny_bundle)
+    assert done.returncode == 0, done.stderr
+    assert "7 frames" in done.stdout
+    with out.open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0][:5] == ["source", "frame", "eye(back)_x", "eye(back)_y", "eye(back)_score"]
+    assert [row[1] for row in rows[1:]] == [str(i) for i in range(7)]
