@@ -85,7 +85,8 @@ def demo(
             _say_where(supervisor.endpoints)
 
         def on_turn(supervisor: Supervisor) -> None:
-            check[0].update()
+            for one in check:
+                one.update()
             line.show(supervisor.status())
 
         supervisor = run_rig(rig, _stop_switch(), seconds, on_start, on_turn)

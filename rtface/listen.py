@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -95,7 +95,7 @@ def listen_table(
             if rate.due() and newest:
                 line = rate.line(stream)
                 if console.is_terminal:
-                    live.update(_table(names, newest[0], f"{camera}  {line}"))
+                    live.update(Group(f"{camera}  {line}", _table(names, newest[0])))
                 else:
                     print(f"{camera}  {line}", flush=True)
 
@@ -126,8 +126,8 @@ class _Rate:
         )
 
 
-def _table(names: list[str], message: Message, title: str) -> Table:
-    table = Table(title=title, title_justify="left")
+def _table(names: list[str], message: Message) -> Table:
+    table = Table()
     table.add_column("keypoint")
     for column in ("x px", "y px", "score"):
         table.add_column(column, justify="right")

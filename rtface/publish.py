@@ -61,6 +61,8 @@ class Publisher:
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # every subscription, not only the first
         self._socket.setsockopt(zmq.SNDHWM, SEND_HIGH_WATER_MARK)
         self._socket.setsockopt(zmq.LINGER, 0)
+        # what comes upstream are subscriptions; a peer that sends more is disconnected
+        self._socket.setsockopt(zmq.MAXMSGSIZE, 4096)
         # half-open connections are found without traffic
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
@@ -72,9 +74,10 @@ class Publisher:
         self._subscribers: dict[bytes, int] = {}
 
     @property
-    def subscriptions(self) -> int:
-        """How many subscriptions are open now."""
-        return sum(self._subscribers.values())
+    def subscribers(self) -> int:
+        """How many subscriptions to keypoints are open now."""
+        topics = (self._pose_topic.encode(), self._fast_topic.encode())
+        return sum(n for t, n in self._subscribers.items() if any(x.startswith(t) for x in topics))
 
     def send(self, result: Result) -> None:
         """Publish one result on both topics; never blocks (XPUB drops for a slow peer)."""

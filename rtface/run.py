@@ -61,7 +61,11 @@ class Supervisor:
             "data": {c: f"tcp://{stream.host}:{rig.data_port(c)}" for c in rig.camera},
         }
 
-    def start(self, stop_asked: Callable[[], bool] = lambda: False) -> bool:
+    def start(
+        self,
+        stop_asked: Callable[[], bool] = lambda: False,
+        on_turn: Callable[[Supervisor], None] = lambda _: None,
+    ) -> bool:
         """Start everything; True once frames flow, False if ``stop_asked`` came first.
 
         Raises
@@ -89,6 +93,7 @@ class Supervisor:
             if stop_asked():
                 return False
             self.turn()
+            on_turn(self)
             if time.monotonic() > deadline:
                 late = [p.name for p in self.processes if p.state == "starting"]
                 raise ChildDied(f"{', '.join(late)}: not ready after {READY_TIMEOUT_S:.0f} s")
@@ -245,7 +250,7 @@ def run_rig(
     supervisor = Supervisor(rig)
     failed = True
     try:
-        if supervisor.start(stop_asked):
+        if supervisor.start(stop_asked, on_turn):
             on_start(supervisor)
             end = time.monotonic() + (math.inf if seconds is None else seconds)
             while not stop_asked() and time.monotonic() < end and supervisor.turn():

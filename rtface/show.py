@@ -22,7 +22,7 @@ def camera_line(name: str, counts: dict[str, Any], seconds: float = 1.0) -> str:
     return (
         f"{name}  {counts.get('n', 0) / seconds:6.1f} Hz  age p50 {_ms(age.get('p50_ms'))} "
         f"p99 {_ms(age.get('p99_ms'))} ms  lost {counts.get('lost_camera', 0)}  "
-        f"skipped {counts['skipped']}  subscribers {counts['subscriptions']}"
+        f"skipped {counts['skipped']}  subscribers {counts['subscribers']}"
     )
 
 

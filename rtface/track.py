@@ -215,7 +215,7 @@ def _loop(
             "tracked": tracker.tracked,
             "skipped": tracker.skipped,
             "laps": frames.ring.laps,
-            "subscriptions": publisher.subscriptions,
+            "subscribers": publisher.subscribers,
             "cpu_s": time.process_time() - cpu_start,
         }
 
