@@ -86,7 +86,7 @@ def test_meta_comes_at_once_to_each_new_subscriber(publisher: Publisher, address
     for _ in range(2):
         with rtface.subscribe("cam1", address) as stream:
             start = time.monotonic()
-            wait_until(lambda: publisher.tend() or bool(stream._meta_socket.poll(0)), 4)  # noqa: B023
+            wait_until(lambda: publisher.tend() or bool(stream._meta_socket.poll(0)), 4)
             assert stream.meta()["keypoints"] == META["keypoints"]
             assert time.monotonic() - start < 4
 
