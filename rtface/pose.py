@@ -54,18 +54,17 @@ class Resampler:
         fit_h = min(height, max(1, round(self.bbox.height / self.scale)))
         fit_w = min(width, max(1, round(self.bbox.width / self.scale)))
         self.pad_y, self.pad_x = (height - fit_h) // 2, (width - fit_w) // 2
-        self.halvings = max(0, int(np.log2(self.scale)))
-        step = self.scale / 2**self.halvings
-        small_h, small_w = self.bbox.height >> self.halvings, self.bbox.width >> self.halvings
-        self._row0, self._row1, row_frac = _taps(fit_h, step, small_h)
-        self._col0, self._col1, col_frac = _taps(fit_w, step, small_w)
-        self._row_frac, self._col_frac = row_frac[:, None], col_frac
-        self._rows0 = np.empty((fit_h, small_w), np.uint8)
-        self._rows1 = np.empty_like(self._rows0)
-        self._rows = np.empty((fit_h, small_w), np.uint16)
-        self._rows_b = np.empty_like(self._rows)
-        self._cols = np.empty((fit_h, fit_w), np.uint16)
-        self._cols_b = np.empty_like(self._cols)
+        halvings = max(0, int(np.log2(self.scale)))
+        step = self.scale / 2**halvings
+        self._halves = [
+            _Halving((self.bbox.height >> level, self.bbox.width >> level), level == 0)
+            for level in range(halvings)
+        ]
+        small_h, small_w = self.bbox.height >> halvings, self.bbox.width >> halvings
+        self._rows = _Blend(fit_h, small_w, step, small_h)
+        # columns are blended as rows of the transposed picture: gathering whole rows is quick
+        self._turned = np.empty((small_w, fit_h), np.uint16)
+        self._columns = _Blend(fit_w, fit_h, step, small_w)
         self.input: UInt8Image = np.zeros(input_shape, np.uint8)
         #: the part of ``input`` that holds pixels of the frame
         self.fitted: UInt8Image = self.input[
@@ -78,15 +77,10 @@ class Resampler:
         part = image[box.y : box.y + box.height, box.x : box.x + box.width]
         # 8-bit frames are used as they are: astype(copy=False) then is the same array
         small = (part >> self.shift_bits if self.shift_bits else part).astype(np.uint8, copy=False)
-        for _ in range(self.halvings):
-            small = _halve(small)
-        np.take(small, self._row0, axis=0, out=self._rows0, mode="clip")
-        np.take(small, self._row1, axis=0, out=self._rows1, mode="clip")
-        _blend(self._rows0, self._rows1, self._row_frac, self._rows, self._rows_b)
-        np.take(self._rows, self._col0, axis=1, out=self._cols, mode="clip")
-        np.take(self._rows, self._col1, axis=1, out=self._cols_b, mode="clip")
-        _blend(self._cols, self._cols_b, self._col_frac, self._cols, self._cols_b)
-        self.fitted[...] = self._cols
+        for halve in self._halves:
+            small = halve(small)
+        np.copyto(self._turned, self._rows(small).T)
+        np.copyto(self.fitted, self._columns(self._turned).T, casting="unsafe")
         return self.input
 
     def to_frame(self, xy: Float32Array) -> Float32Array:
@@ -107,31 +101,57 @@ class Resampler:
         return (xy - zero) / np.float32(self.scale)
 
 
-def _taps(n: int, step: float, available: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return for n output pixels their two source indices and the weight (of 256) of the second."""
-    centre = np.clip((np.arange(n) + 0.5) * step - 0.5, 0, available - 1)
-    first = np.floor(centre).astype(np.intp)
-    second = np.minimum(first + 1, available - 1)
-    return first, second, np.round((centre - first) * 256).astype(np.uint16)
+class _Blend:
+    """Linear interpolation between rows: ``n`` rows out of ``available``, ``step`` rows apart."""
+
+    def __init__(self, n: int, width: int, step: float, available: int) -> None:
+        centre = np.clip((np.arange(n) + 0.5) * step - 0.5, 0, available - 1)
+        self._first = np.floor(centre).astype(np.intp)
+        self._second = np.minimum(self._first + 1, available - 1)
+        # weights of 256ths: 255 * 256 still fits into 16 bits
+        self._weight_second = np.round((centre - self._first) * 256).astype(np.uint16)[:, None]
+        self._weight_first = np.uint16(256) - self._weight_second
+        self._out = np.empty((n, width), np.uint16)
+        self._other = np.empty_like(self._out)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Return (n, width) uint16; valid until the next call."""
+        out, other = self._out, self._other
+        if image.dtype != np.uint16:
+            image = image.astype(np.uint16)
+        np.take(image, self._first, axis=0, out=out, mode="clip")
+        np.take(image, self._second, axis=0, out=other, mode="clip")
+        np.multiply(out, self._weight_first, out=out)
+        np.multiply(other, self._weight_second, out=other)
+        np.add(out, other, out=out)
+        return np.right_shift(out, 8, out=out)
 
 
-def _blend(
-    a: np.ndarray, b: np.ndarray, weight_b: np.ndarray, out: np.ndarray, scratch: np.ndarray
-) -> None:
-    """Write ``a`` and ``b`` mixed by ``weight_b``/256 into the uint16 ``out``."""
-    np.multiply(b, weight_b, out=scratch)
-    np.multiply(a, np.uint16(256) - weight_b, out=out)
-    np.add(out, scratch, out=out)
-    np.right_shift(out, 8, out=out)
+class _Halving:
+    """2x2 means of a picture of one size, an odd last row or column left out.
 
+    Two neighbours are seen as the halves of one number twice as wide, so that every pass runs
+    over contiguous memory: 1.5 times as fast as adding strided halves.
+    """
 
-def _halve(image: UInt8Image) -> UInt8Image:
-    height, width = image.shape[0] & ~1, image.shape[1] & ~1
-    rows = image[0:height:2].astype(np.uint16)
-    rows += image[1:height:2]
-    total = rows[:, 0:width:2] + rows[:, 1:width:2]
-    total >>= 2
-    return total.astype(np.uint8)
+    def __init__(self, shape: tuple[int, int], eight_bit: bool) -> None:
+        self._height, self._width = shape[0] & ~1, shape[1] & ~1
+        self._pair = np.uint16 if eight_bit else np.uint32
+        self._bits = 8 if eight_bit else 16
+        self._sum = np.empty((self._height // 2, self._width // 2), self._pair)
+        self._one = np.empty_like(self._sum)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Return (height // 2, width // 2) uint16; valid until the next call."""
+        pairs = image[: self._height, : self._width].view(self._pair)
+        upper, lower = pairs[0::2], pairs[1::2]
+        total, one, mask = self._sum, self._one, (1 << self._bits) - 1
+        np.bitwise_and(upper, mask, out=total)
+        np.add(total, np.right_shift(upper, self._bits, out=one), out=total)
+        np.add(total, np.bitwise_and(lower, mask, out=one), out=total)
+        np.add(total, np.right_shift(lower, self._bits, out=one), out=total)
+        np.right_shift(total, 2, out=total)
+        return total.astype(np.uint16, copy=False)
 
 
 def percentile_affine(image: UInt8Image) -> tuple[float, float]:
