@@ -73,7 +73,7 @@ def _open_dir() -> Path:
         info = folder.lstat()
         if info.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
             raise UserError(
-                f"{folder}: the ring directory belongs to somebody else; "
+                f"{folder}: the ring directory is a link or belongs to somebody else; "
                 "remove it or set RTFACE_RING_DIR"
             )
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -184,7 +184,13 @@ class SharedMapping:
             if not size:
                 raise FileNotFoundError(name)
             return cls(name, mmap.mmap(-1, size, f"rtface-{name}", mmap.ACCESS_READ), None)
-        descriptor = os.open(ring_dir() / name, os.O_RDONLY | os.O_NOFOLLOW)
+        path = ring_dir() / name
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); remove it") from None
         try:
             size = os.fstat(descriptor).st_size
             if size == 0:  # made, but not yet allocated
@@ -222,7 +228,7 @@ def _allocate(descriptor: int, size: int, path: Path) -> None:
         f"{path}: a ring of {size / 1e6:.0f} MB does not fit, {free / 1e6:.0f} MB are free; "
         "shorten frames_s or results_s under [ring], or make room"
     )
-    if size > free:
+    if room.f_blocks and size > free:  # a tmpfs without a limit says 0 of 0
         raise UserError(message)
     try:
         if sys.platform == "linux":

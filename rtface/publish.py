@@ -72,6 +72,7 @@ class Publisher:
             self._context.term()
             raise
         self._subscribers: dict[bytes, int] = {}
+        self._fast_wanted = False  # made only once somebody has asked for it
 
     @property
     def subscribers(self) -> int:
@@ -81,7 +82,8 @@ class Publisher:
 
     def send(self, result: Result) -> None:
         """Publish one result on both topics; never blocks (XPUB drops for a slow peer)."""
-        self._socket.send(wire.encode_fast(self._fast_topic, result), zmq.NOBLOCK)
+        if self._fast_wanted:
+            self._socket.send(wire.encode_fast(self._fast_topic, result), zmq.NOBLOCK)
         self._socket.send_multipart(
             wire.encode_pose(self._pose_topic, self._session, result), zmq.NOBLOCK
         )
@@ -104,6 +106,7 @@ class Publisher:
                 self._subscribers[topic] = count
             else:
                 self._subscribers.pop(topic, None)
+            self._fast_wanted |= self._fast_topic.encode().startswith(topic)
             if message[0] and self._meta_topic.encode().startswith(topic):
                 self._send_meta(now)
 

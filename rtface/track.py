@@ -224,11 +224,7 @@ def _loop(
         # read the state before looking for frames: a ring closed after that look has no more
         closed = frames.ring.state == CLOSED
         frame = frames.newest(last)
-        if frame is None:
-            if closed:
-                break
-            wake.wait(IDLE_WAKE_S)
-        else:
+        if frame is not None:
             ledger, pose = tracker(frame)
             last = frame.frame_seq
             seq = results.write(ledger, pose)
@@ -236,6 +232,8 @@ def _loop(
             age_ns = ledger.t_done_ns - ledger.t_host_ns
             total.add(age_ns)
             recent.add(age_ns)
+        elif closed:
+            break
         publisher.tend()
         now = time.perf_counter_ns()
         if now >= report_due_ns:
@@ -243,6 +241,8 @@ def _loop(
             results.ring.beat()
             line.report("counts", **counts(), age=recent.summary(), n=recent.n)
             recent.clear()
+        if frame is None:
+            wake.wait(IDLE_WAKE_S)  # last: nothing stands between the wake and the frame
     tracker.finish(frames.ring.head + 1)
     line.report("counts", **counts(), age=total.summary(), n=total.n)
     line.report("done")

@@ -48,7 +48,7 @@ def plain_views(bank: Bank, index: torch.Tensor) -> Views:
 def random_views(bank: Bank, index: torch.Tensor, rng: torch.Generator) -> Views:
     """Return plain views that were flipped, turned, sheared, scaled, moved and softly pushed.
 
-    Half of them keep the face about as large as it is; for the others its size in the input is
+    Most of them keep the face about as large as it is; for the others its size in the input is
     drawn, so that the sources overlap in size.
     """
     n = len(index)
@@ -60,8 +60,8 @@ def random_views(bank: Bank, index: torch.Tensor, rng: torch.Generator) -> Views
     points = bank.points[index]
     muzzle = (points[:, _EYE_FRONT] - points[:, _NOSE]).norm(dim=1) / bank.step
     drawn = torch.exp(uniform(3.5, 4.85)) / torch.nan_to_num(muzzle, nan=90.0)  # 33 to 128 px
-    zoom = torch.where(uniform(0, 1) < 0.5, torch.exp(uniform(-0.2, 0.2)), drawn.clamp(0.35, 1.8))
-    angle = uniform(-0.45, 0.45)
+    zoom = torch.where(uniform(0, 1) < 0.6, torch.exp(uniform(-0.2, 0.2)), drawn.clamp(0.35, 1.8))
+    angle = uniform(-0.4, 0.4)
     cos, sin = torch.cos(angle), torch.sin(angle)
     turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
     stretch = torch.stack(
@@ -146,7 +146,7 @@ def relight(seen: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     across, along = torch.exp(uniform(-0.6, 0.6) * x), torch.exp(uniform(-0.6, 0.6) * y)
     seen = seen * (torch.exp(uniform(-0.4, 0.4)) * across) * along
     # bars, wheels, paws: boxes of any grey
-    for i in torch.nonzero(torch.rand(n, 2, generator=rng) < 0.35)[:, 0].tolist():
+    for i in torch.nonzero(torch.rand(n, 2, generator=rng) < 0.2)[:, 0].tolist():
         draw = torch.rand(5, generator=rng)
         left, top = (int(v) for v in (draw[:2] * 1.2 - 0.2) * torch.tensor([width, height]))
         right, bottom = left + 4 + int(draw[2] * width / 3), top + 4 + int(draw[3] * height / 3)

@@ -17,11 +17,11 @@ from rtface.train.data import Bank
 from rtface.train.network import STRIDE, Network
 
 BATCH = 32
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 3e-3
 #: width of the heat map's peak, and how far from the keypoint offsets are learned, in cells
 PEAK_SD, OFFSET_REACH = 0.8, 1.6
 #: weight of the offsets' error against the heat map's
-OFFSET_WEIGHT = 2.0
+OFFSET_WEIGHT = 5.0
 _BFLOAT16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
 
 

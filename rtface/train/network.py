@@ -31,11 +31,14 @@ class Network(nn.Module):
     Parameters
     ----------
     n_keypoints : int
-    stem, width, deep : int
-        Channels of the stem, of the level that is read out and of the two below it.
+    stem, width, deep, last : int
+        Channels of the stem, of the level that is read out, of the two below it and of the layer
+        that is read out: wide, because each of its cells has to say where every keypoint is.
     """
 
-    def __init__(self, n_keypoints: int, stem: int = 16, width: int = 40, deep: int = 64) -> None:
+    def __init__(
+        self, n_keypoints: int, stem: int = 24, width: int = 40, deep: int = 64, last: int = 96
+    ) -> None:
         super().__init__()
         self.n_keypoints = n_keypoints
         self.stem = nn.Sequential(
@@ -46,8 +49,8 @@ class Network(nn.Module):
         self.level32 = nn.Sequential(_conv(deep, deep, 2), _conv(deep, deep), _conv(deep, deep))
         self.join16 = _conv(deep, deep)
         self.narrow = nn.Conv2d(deep, width, 1)
-        self.join8 = nn.Sequential(_conv(width, width), _conv(width, width))
-        self.head = nn.Conv2d(width, 3 * n_keypoints, 1)
+        self.join8 = nn.Sequential(_conv(width, width), _conv(width, last))
+        self.head = nn.Conv2d(last, 3 * n_keypoints, 1)
         # cells are mostly empty: start from there
         self.head.weight.data.zero_()
         bias = torch.zeros(3 * n_keypoints)
@@ -70,12 +73,17 @@ class Network(nn.Module):
 def decode(logits: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
     """Return keypoints (B, K, 3): x and y in input px, and the score, 0 to 1.
 
-    The best cell's centre plus its offset; the score is the sigmoid of its logit.
+    The best cell and its eight neighbours each say where the keypoint is; their mean, weighted by
+    how sure each is, is steadier than the best one alone. The score is the best cell's.
     """
-    n, k, _, width = logits.shape
-    best = logits.flatten(2).argmax(-1, keepdim=True)
-    logit = logits.flatten(2).gather(-1, best)
-    offset = offsets.flatten(3).gather(-1, best[:, :, None].expand(n, k, 2, 1))[..., 0]
-    cell = torch.cat([best % width, best // width], -1).to(offset.dtype)
-    xy = (cell + offset + 0.5) * STRIDE - 0.5
-    return torch.cat([xy, torch.sigmoid(logit)], -1)
+    height, width = logits.shape[2:]
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    cells = torch.stack([x, y]).flatten(1).float()
+    sure = torch.sigmoid(logits.flatten(2))
+    score, best = sure.max(-1, keepdim=True)
+    centre = torch.stack([best % width, best // width], 2).float()
+    near = (cells - centre).square().sum(2) < 2.5
+    weight = sure * near
+    votes = ((cells + offsets.flatten(3)) * weight[:, :, None]).sum(-1)
+    xy = (votes / weight.sum(-1, keepdim=True) + 0.5) * STRIDE - 0.5
+    return torch.cat([xy, score], -1)

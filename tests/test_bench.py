@@ -1,0 +1,97 @@
+"""Every bench still runs and says what it promises; the numbers themselves are not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, make_bundle
+
+
+def run(tmp_path: Path, name: str, *options: str) -> tuple[dict[str, Any], str]:
+    """Run ``bench/<name>.py --quick``; return its JSON and what it printed."""
+    command = [sys.executable, ROOT / "bench" / f"{name}.py", "--quick", "--out", tmp_path]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said: dict[str, Any] = json.loads((tmp_path / f"{name}.json").read_text())
+    assert said["bench"] == name
+    assert said["quick"] is True
+    assert said["date"].startswith("20")
+    assert {"cpu", "cores", "os", "load_1min"} <= set(said["machine"])
+    assert set(said["commit"]) == {"sha", "dirty"}
+    assert {"python", "numpy", "pyzmq", "libzmq", "onnxruntime"} <= set(said["versions"])
+    results: dict[str, Any] = said["results"]
+    return results, done.stdout
+
+
+def check_times(row: dict[str, Any], before: str = "") -> None:
+    assert 0 < row[f"{before}p50_us"] <= row[f"{before}p99_us"] <= row[f"{before}max_us"] < 30e6
+
+
+@pytest.mark.timeout(120)
+def test_ring(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "ring")
+    assert len(results["cost"]) == 6
+    assert [row["wait"] for row in results["wake"]] == ["eventfd", "poll 50 us", "poll 500 us"]
+    for row in results["cost"] + results["wake"]:
+        check_times(row)
+    assert all(row["frames"] > 50 for row in results["wake"])  # of 100
+    assert [(row["n_slots"], row["second_check"]) for row in results["torn"]] == [
+        (2, True),
+        (2, False),
+        (3, True),
+        (3, False),
+    ]
+    assert all(row["accepted"] >= 1500 for row in results["torn"])
+    assert "accepted 3000, torn 0" in printed
+
+
+def test_wire(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "wire")
+    rows = {(row["form"], row["keypoints"]): row for row in results["messages"]}
+    assert set(rows) == {(f, k) for f in ("pose", "fast", "json", "struct") for k in (15, 100)}
+    for row in rows.values():
+        check_times(row, "encode_")
+        check_times(row, "decode_")
+    # 85 more keypoints of three float32 each, and a few bytes of msgpack for larger numbers
+    assert rows["fast", 100]["bytes"] - rows["fast", 15]["bytes"] == 85 * 12
+    assert 0 <= rows["pose", 100]["bytes"] - rows["pose", 15]["bytes"] - 85 * 12 < 10
+    assert "encode_p50_us" in printed
+
+
+@pytest.mark.timeout(120)
+def test_latency(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny")
+    results, printed = run(tmp_path, "latency", f"--bundle={bundle}")
+    bare, null, real = results["cases"]
+    assert [one["case"] for one in results["cases"]] == [
+        "200 Hz bare",
+        "200 Hz null",
+        "200 Hz real",
+    ]
+    (sent,) = bare["runs"]
+    assert sent["received"] >= 190  # of 200
+    check_times(sent["stages"]["send->received"])
+    for one in (null, real):
+        (single,) = one["runs"]
+        assert all(single["agree"].values())
+        assert single["unclean"] == 0
+        counts = single["counts"]
+        # the bench's own verdict, once more from its numbers
+        assert counts["produced"] == counts["delivered"] + counts["lost_camera"]
+        assert counts["delivered"] == counts["tracked"] + counts["skipped"]
+        assert counts["tracked"] == counts["received"] + counts["before"]
+        assert counts["received"] > 50  # of about 200
+        stages = single["stages"]
+        for name, stage in stages.items():
+            check_times(stage)
+            # no stage is longer than the whole
+            assert stage["p50_us"] <= stages["host->received"]["p50_us"], name
+    assert results["agree"] is True
+    assert results["p50_us"] == null["stages"]["host->received"]["p50_us"]["best"]
+    assert results["p50_us"] < 10 * results["limit_us"]
+    assert "all counts agree: True" in printed
