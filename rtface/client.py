@@ -56,7 +56,7 @@ class Subscription:
         for socket in (self._socket, self._meta_socket):
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, wire.HEARTBEAT_TIMEOUT_MS)
         if latest:
             self._socket.setsockopt(zmq.CONFLATE, 1)  # keeps one message; single-frame topics only
             topic = wire.fast_topic(camera)

@@ -18,6 +18,9 @@ from rtface.publish import bind
 
 #: a peer that sends more is disconnected, bytes
 MAX_REQUEST = 16_384
+#: address, the empty frame of a REQ, request, and a few hops of proxies: what has more is garbage,
+#: and its envelope must not be sent back
+MAX_FRAMES = 8
 #: requests answered per turn; more wait in TCP, so that a flood costs the machine little
 PER_TURN = 10
 
@@ -86,7 +89,7 @@ class Control:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            if len(frames) < 2:
+            if not 2 <= len(frames) <= MAX_FRAMES:
                 continue
             # REQ puts an empty frame before its request, DEALER need not
             envelope, request = frames[:-1], frames[-1]

@@ -65,7 +65,7 @@ class Publisher:
         self._socket.setsockopt(zmq.MAXMSGSIZE, 4096)
         # half-open connections are found without traffic
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, wire.HEARTBEAT_TIMEOUT_MS)
         try:
             bind(self._socket, host, port, "data")
         except UserError:

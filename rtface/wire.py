@@ -22,6 +22,9 @@ TOPIC_BYTES = 16
 #: version, kind, flags, keypoints, reserved | seq, frame_seq, exposure, its error, host, done
 FAST_HEADER = struct.Struct("<HHIIIQQqqqq")
 KIND_POSE = 1
+#: a connection without a sign of life for this long is dropped, with all that waits in it; a
+#: subscriber may pause for less
+HEARTBEAT_TIMEOUT_MS = 15_000
 FAST_TOPIC = struct.Struct(f"{TOPIC_BYTES}s")
 FAST_PAYLOAD = TOPIC_BYTES + FAST_HEADER.size
 

@@ -106,6 +106,12 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.fixture(scope="session")
+def wide_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with so many keypoints that a stream of them fills TCP's buffers in 1.5 s."""
+    return make_bundle(tmp_path_factory.mktemp("wide"), [f"k{i}" for i in range(400)])
+
+
 def free_ports(n: int = 3) -> list[int]:
     """Return n TCP ports that were free a moment ago."""
     with contextlib.ExitStack() as stack:
