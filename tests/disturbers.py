@@ -21,9 +21,9 @@ FIELDS = ("out_ns", "t_done_ns", "t_read_ns", "t_host_ns", "seq", "lost", "recei
 RECORD = np.dtype([(name, "<i8") for name in FIELDS])
 
 # One line of a file per message handed out, so that it can be stopped and killed at any time.
-# "deaf" is alive but does not receive until a line comes on its stdin: its heartbeats go on, so its
-# connection lasts and the publisher's queue of 2000 messages fills up. It takes every topic, and its
-# tests publish many keypoints (see wide_bundle): the buffers of TCP, which hold 2 MB before that
+# "deaf" is alive but does not receive until a line comes on its stdin: its heartbeats go on, so
+# its connection lasts and the publisher's queue of 2000 messages fills up. It takes every topic, and
+# its tests publish many keypoints (see wide_bundle): the buffers of TCP, which hold 2 MB before that
 # queue, are full in 1.5 s, and the queue itself 5 s later.
 RECORDING_SUBSCRIBER = """
 import os, struct, sys, time, rtface, zmq
