@@ -36,7 +36,7 @@ def costs(n: int) -> list[dict[str, Any]]:
     own = np.empty_like(image)
     stamp, lost = Stamp(0, 1, 2, 3), Lost()
     ledger = Ledger(*range(15))
-    pose = Pose(np.zeros((N_KEYPOINTS, 2), np.float32), np.zeros(N_KEYPOINTS, np.float32))
+    pose = Pose(np.zeros((N_KEYPOINTS, 3), np.float32))
 
     def write_frame() -> None:
         frames.begin()[:] = image

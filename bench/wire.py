@@ -49,8 +49,7 @@ def forms(result: Result) -> dict[str, tuple[Callable[[], Any], Callable[[Any], 
 def measure(n_keypoints: int, n: int) -> list[dict[str, Any]]:
     """Time every form side by side."""
     rng = np.random.default_rng(0)
-    xy = rng.uniform(0, 640, (n_keypoints, 2)).astype(np.float32)
-    pose = Pose(xy, rng.uniform(0, 1, n_keypoints).astype(np.float32))
+    pose = Pose(rng.uniform(0, 640, (n_keypoints, 3)).astype(np.float32))
     t = 86_400_000_000_000  # a day after boot
     ledger = Ledger(100_000, 0, 100_007, t, *[t + i * 1000 for i in range(6)], 5000, 1, 7, 3, 1)
     pairs = forms(Result(99_997, ledger, pose))

@@ -11,7 +11,7 @@ from rtface.config import parse_rig
 from rtface.platform import Wake
 from rtface.ring import RUNNING
 from rtface.rings import FrameRingWriter
-from rtface.types import Camera, EndOfStream, Flag, Lost, Stamp, UserError
+from rtface.types import Camera, EndOfStream, Lost, Stamp, UserError
 
 REPORT_EVERY_NS = 1_000_000_000
 FILL_TIMEOUT_S = 0.05
@@ -27,23 +27,24 @@ class Account:
         self._next_id = 0
         self.lost = Lost()
 
-    def take(self, stamp: Stamp, camera: Camera) -> int:
-        """Count one delivered frame; return its flags."""
-        flags = 0
+    def take(self, stamp: Stamp, camera: Camera) -> None:
+        """Count one delivered frame and the ids that are missing before it."""
         if stamp.segment != self._segment:
             self._segment, self._next_id = stamp.segment, stamp.frame_id
-        if self.delivered == 0:
-            flags |= Flag.FIRST
         missing = stamp.frame_id - self._next_id
         if missing:
-            flags |= Flag.CAMERA_GAP
             self.gaps += missing
             # what the camera has no cause for was lost on the link
             known = camera.counts().lost
             self.lost = known._replace(link=self.gaps - sum(known) + known.link)
         self._next_id = stamp.frame_id + 1
         self.delivered += 1
-        return flags
+
+    def finish(self, camera: Camera) -> None:
+        """Take in what the camera lost after the last frame it delivered: no id tells of it."""
+        known = camera.counts().lost
+        if sum(known) > self.gaps:
+            self.gaps, self.lost = sum(known), known
 
     def counts(self, camera: Camera) -> dict[str, Any]:
         """Return the camera's and acquisition's counts side by side."""
@@ -95,14 +96,15 @@ def _loop(line: child.Line, camera: Camera, ring: FrameRingWriter, wake: Wake) -
             break
         now = time.perf_counter_ns()
         if stamp is not None:
-            flags = account.take(stamp, camera)
-            ring.commit(stamp, account.lost, flags)
+            account.take(stamp, camera)
+            ring.commit(stamp, account.lost)
             wake.notify()
             image = ring.begin()
         ring.ring.beat()
         if now >= report_due_ns:
             report_due_ns = now + REPORT_EVERY_NS
             line.report("counts", **account.counts(camera))
+    account.finish(camera)
     line.report("counts", **account.counts(camera))
     if ended:
         raise ended

@@ -6,15 +6,24 @@ from array import array
 
 import numpy as np
 
-BIN_NS = 20_000
-N_BINS = 50_000  # up to 1 s; everything older counts as 1 s
+#: 20 us up to 20 ms, then 1 ms up to 1 s; everything older counts as 1 s
+FINE_NS, N_FINE = 20_000, 1000
+COARSE_NS, N_COARSE = 1_000_000, 980
+_FINE_END_NS = FINE_NS * N_FINE
+_MIDDLES_MS = np.concatenate(
+    [
+        (np.arange(N_FINE) + 0.5) * FINE_NS * 1e-6,
+        (np.arange(N_COARSE) + 0.5) * COARSE_NS * 1e-6 + _FINE_END_NS * 1e-6,
+    ]
+)
 
 
 class AgeHistogram:
-    """Counts ages in bins of 20 us up to 1 s, and the exact largest."""
+    """Counts ages in bins of 20 us up to 20 ms, of 1 ms up to 1 s, and the exact largest."""
 
     def __init__(self) -> None:
-        self._counts = array("q", bytes(8 * N_BINS))  # faster to count in than numpy
+        # faster to count in than numpy
+        self._counts = array("q", bytes(8 * (N_FINE + N_COARSE)))
         self._view = np.frombuffer(self._counts, np.int64)
         self.clear()
 
@@ -26,18 +35,21 @@ class AgeHistogram:
 
     def add(self, age_ns: int) -> None:
         """Count one age, ns."""
-        self._counts[min(max(age_ns, 0) // BIN_NS, N_BINS - 1)] += 1
+        if age_ns < _FINE_END_NS:
+            index = max(age_ns, 0) // FINE_NS
+        else:
+            index = N_FINE + min((age_ns - _FINE_END_NS) // COARSE_NS, N_COARSE - 1)
+        self._counts[index] += 1
         self.n += 1
         if age_ns > self.max_ns:
             self.max_ns = age_ns
 
     def percentile_ms(self, percent: float) -> float | None:
-        """Return a percentile in ms to the nearest bin's middle; None before the first age."""
+        """Return a percentile in ms, the middle of its bin; None before the first age."""
         if not self.n:
             return None
-        cumulated = np.cumsum(self._view)
-        index = int(np.searchsorted(cumulated, percent / 100 * self.n))
-        return (min(index, N_BINS - 1) + 0.5) * BIN_NS * 1e-6
+        index = int(np.searchsorted(np.cumsum(self._view), percent / 100 * self.n))
+        return float(_MIDDLES_MS[min(index, len(_MIDDLES_MS) - 1)])
 
     def summary(self) -> dict[str, float | None]:
         """Return p50, p99 and max in ms."""

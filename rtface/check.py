@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 
 import numpy as np
+import zmq
 
 from rtface.camera import open_camera
 from rtface.config import Rig
 from rtface.engine import make_engine
-from rtface.engine.bundle import load_bundle
-from rtface.rings import as_image
-from rtface.track import estimator_for
-from rtface.types import UserError
+from rtface.engine.bundle import Bundle, load_bundle
+from rtface.publish import bind
+from rtface.rings import FrameRingWriter, ResultRingWriter
+from rtface.track import describe, estimator_for
+from rtface.types import Engine
 
 
 def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
     """Yield (what, finding) for everything that would run.
+
+    Cameras are opened, rings allocated and ports bound, as a run would, and all given back.
 
     Raises
     ------
@@ -32,46 +36,43 @@ def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
         f"{bundle.name}: {len(bundle.names)} keypoints from {bundle.input_shape[1]}x"
         f"{bundle.input_shape[0]} px, {rig.engine.runtime}, {rig.engine.threads} thread(s)",
     )
-    for name, section in rig.camera.items():
-        camera = open_camera(section)
-        info = camera.info
-        camera.close()
-        estimator = estimator_for(rig, name, engine, info)
-        n_bytes = info.height * info.width * np.dtype(info.dtype).itemsize
-        image = as_image(np.zeros(n_bytes, np.uint8), info)
-        times = []
-        for _ in range(20):
-            start = time.perf_counter()
-            estimator(image)
-            times.append(time.perf_counter() - start)
-        tracked_ms, period_ms = 1e3 * float(np.median(times)), 1e3 / info.rate_hz
-        keeps_up = "keeps up" if tracked_ms < 0.8 * period_ms else "will skip frames"
-        ring_mb = n_bytes * info.rate_hz * rig.ring.frames_s / 1e6
-        yield (
-            f"camera {name}",
-            f"{section.kind}, {info.width}x{info.height} px, {info.bits} bit, "
-            f"{info.rate_hz:g} Hz; ring {ring_mb:.0f} MB",
-        )
-        yield (
-            "  time per frame",
-            f"{tracked_ms:.2f} ms of {period_ms:.2f} ms: {keeps_up}",
-        )
-        yield "  published at", f"tcp://{rig.stream.host}:{rig.data_port(name)}"
+    with ExitStack() as rings:
+        for name in rig.camera:
+            yield from _check_camera(rig, name, bundle, engine, rings)
     stream = rig.stream
     ports = {"control": stream.control_port, "status": stream.status_port}
     ports |= {f"data of {name}": rig.data_port(name) for name in rig.camera}
     for what, port in ports.items():
-        _check_port(stream.host, port, what)
+        with zmq.Context() as context, context.socket(zmq.PUB) as socket:
+            bind(socket, stream.host, port, what.split(" ")[0])
     yield "ports", ", ".join(f"{port} {what}" for what, port in ports.items()) + ": free"
 
 
-def _check_port(host: str, port: int, what: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(
-                f"tcp://{host}:{port}: cannot open the {what} port ({error.strerror}); stop what "
-                "uses it or set another port under [stream]"
-            ) from None
+def _check_camera(
+    rig: Rig, name: str, bundle: Bundle, engine: Engine, rings: ExitStack
+) -> Iterator[tuple[str, str]]:
+    with closing(open_camera(rig.camera[name])) as camera:
+        info = camera.info
+    estimator = estimator_for(rig, name, engine, info)
+    # the rings of all cameras stay until the last is there: they have to fit together
+    frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))
+    about = describe(rig, name, "check", bundle, info)
+    rings.enter_context(
+        closing(ResultRingWriter(name, len(bundle.names), rig.ring.results_s, info.rate_hz, about))
+    )
+    image = frames.begin()
+    image.fill(0)
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        estimator(image)
+        times.append(time.perf_counter() - start)
+    tracked_ms, period_ms = 1e3 * float(np.median(times)), 1e3 / info.rate_hz
+    keeps_up = "keeps up" if tracked_ms < 0.8 * period_ms else "will skip frames"
+    yield (
+        f"camera {name}",
+        f"{rig.camera[name].kind}, {info.width}x{info.height} px, {info.bits} bit, "
+        f"{info.rate_hz:g} Hz; ring {frames.ring.n_slots * frames.n_bytes / 1e6:.0f} MB",
+    )
+    yield "  time per frame", f"{tracked_ms:.2f} ms of {period_ms:.2f} ms: {keeps_up}"
+    yield "  published at", f"tcp://{rig.stream.host}:{rig.data_port(name)}"

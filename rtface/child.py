@@ -41,8 +41,14 @@ class Line:
         # Unbuffered: a thread that waits in sys.stdin would hold its lock at interpreter exit.
         self._in = os.fdopen(os.dup(0), "rb", buffering=0)
         self.stopping = False
+        #: somebody other than the supervisor ended this process
+        self.terminated = False
+        self._ready = False
         self._orders: deque[dict[str, Any]] = deque(maxlen=16)
-        self.job: dict[str, Any] = json.loads(self._in.readline())
+        text = self._in.readline()
+        if not text:  # the supervisor was gone before it could say what to do
+            sys.exit(3)
+        self.job: dict[str, Any] = json.loads(text)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -53,7 +59,8 @@ class Line:
             else:
                 self._orders.append(order)
         self.stopping = True
-        time.sleep(ORPHAN_GRACE_S)
+        if self._ready:  # else there is nothing yet that is worth closing in order
+            time.sleep(ORPHAN_GRACE_S)
         os._exit(3)
 
     def order(self) -> dict[str, Any] | None:
@@ -62,6 +69,7 @@ class Line:
 
     def report(self, kind: str, **fields: Any) -> None:
         """Tell the supervisor; dropped if nobody reads."""
+        self._ready |= kind == "ready"
         line = json.dumps({"kind": kind, **fields}).encode() + b"\n"
         # a full or broken pipe means that nobody is listening
         with contextlib.suppress(BlockingIOError, BrokenPipeError):
@@ -71,18 +79,21 @@ class Line:
 def main(run: Callable[[Line], None]) -> None:
     """Run one child process from its start to its exit code.
 
-    0: ended as asked; 1: a fault of ours (traceback on stderr); 2: a fault the user can mend.
+    0: ended as asked; 1: a fault of ours (traceback on stderr); 2: a fault the user can mend;
+    3: the supervisor is gone; 143: ended by SIGTERM.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; we are told
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     line = Line()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
-        line.stopping = True
+        line.stopping = line.terminated = True
 
     signal.signal(signal.SIGTERM, stop)
     try:
         run(line)
+        if line.terminated:
+            sys.exit(143)
     except UserError as error:
         line.report("error", message=str(error))
         sys.exit(2)

@@ -55,8 +55,9 @@ def _stop_switch() -> Callable[[], bool]:
         asked = True
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), stop)
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP: so be it
+            signal.signal(number, stop)
     return lambda: asked
 
 
@@ -245,6 +246,9 @@ def train(
     holdout: Annotated[
         bool, typer.Option("--holdout", help="Leave out one video and four animals; judge by them.")
     ] = False,
+    holdout_bundle: Annotated[
+        Path | None, typer.Option(help="A bundle made with --holdout, to copy its scores from.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and views.")] = 0,
 ) -> None:
     """Train a network on labelled stills and synthetic faces (needs the extra `train`)."""
@@ -254,7 +258,7 @@ def train(
         raise UserError("training needs PyTorch; pip install 'rtface[train]'") from None
     from rtface.train import train as fit_and_write
 
-    scores = fit_and_write(data, out, minutes, holdout, seed)
+    scores = fit_and_write(data, out, minutes, holdout, seed, holdout_bundle=holdout_bundle)
     for source, score in scores["these_weights"].items():
         print(f"{source}: mean error and that of a constant predictor, px")
         for row in score["rows"]:

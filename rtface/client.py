@@ -66,8 +66,12 @@ class Subscription:
         self._topic = topic
         self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
         self._meta_socket.setsockopt(zmq.SUBSCRIBE, wire.meta_topic(camera).encode())
-        self._socket.connect(address)
-        self._meta_socket.connect(address)
+        try:
+            self._socket.connect(address)
+            self._meta_socket.connect(address)
+        except zmq.ZMQError:
+            self.close()
+            raise
 
     def __iter__(self) -> Iterator[Message]:
         """Iterate until ``timeout_s`` passes without a message (for ever without one)."""
@@ -83,9 +87,13 @@ class Subscription:
     def receive(self, timeout_s: float | None = None) -> Message | None:
         """Return the next message, or None when ``timeout_s`` passed without one."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        looked = False
         while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not self._socket.poll(None if left is None else int(left * 1000) + 1):
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left < 0 and looked:
+                return None
+            looked = True
+            if not self._socket.poll(None if left is None else int(max(0.0, left) * 1000) + 1):
                 return None
             message = wire.decode(self._socket.recv_multipart())
             if message.topic != self._topic:

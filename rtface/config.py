@@ -53,7 +53,9 @@ class VideoSection(_CameraSection):
     """A video file played as if it were a camera."""
 
     kind: Literal["video"]
-    file: str = Field(description="any file PyAV reads; relative to the rig file")
+    file: str = Field(
+        min_length=1, pattern=r"^[^\x00]*$", description="any file PyAV reads; relative to the rig"
+    )
     rate_hz: float | None = Field(
         None, gt=0, le=2000, description="frames per second; the file's own if left out"
     )
@@ -140,7 +142,7 @@ def load_rig(path: str | Path) -> Rig:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Notepad writes a byte order mark
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; 'rtface init {path}' writes one") from None
     except OSError as error:

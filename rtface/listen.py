@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import zmq
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -35,7 +36,13 @@ def _messages(
 
 
 def _open(camera: str, address: str, latest: bool) -> tuple[Subscription, list[str]]:
-    stream = subscribe(camera, address, latest=latest)
+    try:
+        stream = subscribe(camera, address, latest=latest)
+    except zmq.ZMQError as error:
+        raise UserError(
+            f"{address}: cannot connect ({error.strerror}); an address looks like "
+            "tcp://127.0.0.1:5581"
+        ) from None
     try:
         return stream, stream.meta(META_TIMEOUT_S)["keypoints"]
     except TimeoutError:

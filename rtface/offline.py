@@ -6,6 +6,7 @@ import csv
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
@@ -45,6 +46,18 @@ def rows(
         for (x, y), score in zip(pose.xy.tolist(), pose.score.tolist(), strict=True):
             line += [f"{x:.3f}", f"{y:.3f}", f"{score:.4f}"]
         yield line
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn whatever a file system may refuse into one line; inputs raise UserError themselves."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); check --out, the space on that disk, "
+            "and that no other program has the file open"
+        ) from error
 
 
 def track_files(
@@ -92,11 +105,10 @@ def track_files(
     part = out.with_name(f"{out.name}.part")
     frames = 0
     faults: list[str] = []
-    try:
-        file = part.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise UserError(f"{part}: cannot be written ({error.strerror}); check --out") from error
-    with file:
+    with (
+        _writing(part),
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header(estimators[kinds[0]].engine.names))
         for path, kind in zip(paths, kinds, strict=True):
@@ -111,7 +123,8 @@ def track_files(
             except UserError as error:
                 faults.append(str(error))
             frames += done
-    os.replace(part, out)
+    with _writing(out):
+        os.replace(part, out)
     if faults:
         raise UserError(f"{'; '.join(faults)}; all frames before that are in {out}")
     return Summary(len(paths), frames, time.perf_counter() - began)

@@ -22,6 +22,7 @@ from pathlib import Path
 from rtface.types import UserError
 
 if sys.platform == "win32":
+    import _winapi
     import msvcrt
 
     def _lock(descriptor: int, wait: bool) -> None:
@@ -35,6 +36,9 @@ else:
         """Lock a file for this process alone; OSError if another has it and ``wait`` is off."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
+
+#: the first bytes of a ring
+RING_MAGIC = b"RTFRING1"
 
 #: How often a waiter looks where there is no wake descriptor, s (0.5 ms costs 4 % of a core).
 POLL_S = 0.0005
@@ -117,6 +121,8 @@ def _remove_if_dead(path: Path) -> bool:
         return False
     try:
         _lock(descriptor, wait=False)
+        if os.read(descriptor, 8) not in (b"", bytes(8), RING_MAGIC):
+            return False  # somebody's file that is only called like a ring
         path.unlink()
     except OSError:
         return False
@@ -178,12 +184,15 @@ class SharedMapping:
     def attach(cls, name: str) -> SharedMapping:
         """Open the mapping ``name`` read-only; FileNotFoundError while there is none."""
         if sys.platform == "win32":
-            # The size of a named mapping cannot be asked for; its header page tells it.
-            with mmap.mmap(-1, mmap.PAGESIZE, f"rtface-{name}", mmap.ACCESS_READ) as header:
+            tag = f"rtface-{name}"
+            # mmap would make a mapping that is not there; this only finds one
+            _winapi.CloseHandle(_winapi.OpenFileMapping(_winapi.FILE_MAP_READ, False, tag))
+            # its size cannot be asked for; the header page tells it
+            with mmap.mmap(-1, mmap.PAGESIZE, tag, mmap.ACCESS_READ) as header:
                 size = int.from_bytes(header[8:16], "little")
             if not size:
                 raise FileNotFoundError(name)
-            return cls(name, mmap.mmap(-1, size, f"rtface-{name}", mmap.ACCESS_READ), None)
+            return cls(name, mmap.mmap(-1, size, tag, mmap.ACCESS_READ), None)
         path = ring_dir() / name
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)

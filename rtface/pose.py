@@ -54,7 +54,17 @@ class Resampler:
         fit_h = min(height, max(1, round(self.bbox.height / self.scale)))
         fit_w = min(width, max(1, round(self.bbox.width / self.scale)))
         self.pad_y, self.pad_x = (height - fit_h) // 2, (width - fit_w) // 2
-        halvings = max(0, int(np.log2(self.scale)))
+        #: x, y in the frame, px, of the input's first pixel
+        self.offset = np.array(
+            [
+                self.bbox.x + (0.5 - self.pad_x) * self.scale - 0.5,
+                self.bbox.y + (0.5 - self.pad_y) * self.scale - 0.5,
+            ],
+            np.float32,
+        )
+        # a strip of a few rows cannot be halved as often as its width asks for
+        least = min(self.bbox.width, self.bbox.height)
+        halvings = max(0, min(int(np.log2(self.scale)), int(np.log2(least))))
         step = self.scale / 2**halvings
         self._halves = [
             _Halving((self.bbox.height >> level, self.bbox.width >> level), level == 0)
@@ -85,20 +95,11 @@ class Resampler:
 
     def to_frame(self, xy: Float32Array) -> Float32Array:
         """Map (..., 2) px of the input to px of the full frame; pixel centres at integers."""
-        box = self.bbox
-        offset = np.array(
-            [
-                box.x + (0.5 - self.pad_x) * self.scale - 0.5,
-                box.y + (0.5 - self.pad_y) * self.scale - 0.5,
-            ],
-            np.float32,
-        )
-        return xy * np.float32(self.scale) + offset
+        return xy * np.float32(self.scale) + self.offset
 
     def to_input(self, xy: Float32Array) -> Float32Array:
         """Map (..., 2) px of the full frame to px of the input; inverse of ``to_frame``."""
-        zero = self.to_frame(np.zeros(2, np.float32))
-        return (xy - zero) / np.float32(self.scale)
+        return (xy - self.offset) / np.float32(self.scale)
 
 
 class _Blend:
@@ -158,12 +159,12 @@ def percentile_affine(image: UInt8Image) -> tuple[float, float]:
     """Return ``(scale, shift)`` that send the 1st percentile to 0 and the 99th to 1.
 
     Facemap normalises by the same two percentiles (per batch; here per frame, the only causal
-    way). Computed on every second pixel of every second row; never divides by less than one.
+    way). Looks at every fourth pixel of every fourth row; never divides by less than one.
     """
-    counts = np.bincount(image[::2, ::2].ravel(), minlength=256)
-    total = np.cumsum(counts)
-    low = int(np.searchsorted(total, 0.01 * total[-1]))
-    high = int(np.searchsorted(total, 0.99 * total[-1]))
+    some = image[::4, ::4].flatten()
+    some.sort(kind="stable")  # a radix sort for bytes: a third of the time of a histogram
+    tail = some.size // 100
+    low, high = int(some[tail]), int(some[-1 - tail])
     scale = 1.0 / max(1, high - low)
     return scale, -low * scale
 
@@ -179,10 +180,13 @@ class PoseEstimator:
     ) -> None:
         self.engine = engine
         self.resampler = Resampler(frame_shape, engine.input_shape, bbox, bits)
+        scale = np.float32(self.resampler.scale)
+        self._gain = np.array([scale, scale, 1], np.float32)
+        self._offset = np.array([*self.resampler.offset, 0], np.float32)
 
     def __call__(self, image: Image) -> Pose:
-        """Return the pose of one image (H, W); the arrays are the caller's to keep."""
+        """Return the pose of one image (H, W); its array is the caller's to keep."""
         network_input = self.resampler(image)
         scale, shift = percentile_affine(self.resampler.fitted)
         keypoints = self.engine.infer(network_input, scale, shift)
-        return Pose(self.resampler.to_frame(keypoints[:, :2]), keypoints[:, 2].copy())
+        return Pose(keypoints * self._gain + self._offset)

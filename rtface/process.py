@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -14,6 +15,19 @@ from typing import Any
 
 class ChildDied(Exception):
     """A child ended that should not have; the message is the line to show."""
+
+
+# Ctrl-C is for the supervisor alone, which then ends its children in order
+if sys.platform == "win32":
+    _PROCESS_GROUP = None
+    _CREATION_FLAGS = subprocess.CREATE_NEW_PROCESS_GROUP
+else:
+    _PROCESS_GROUP = 0
+    _CREATION_FLAGS = 0
+
+
+#: states of a child that is gone
+ENDED = ("ended", "died", "killed")
 
 
 @dataclass
@@ -32,13 +46,15 @@ class Process:
         """As shown to people: role and camera."""
         return f"{self.role} {self.camera}"
 
+    def kill(self) -> None:
+        """End it without asking."""
+        self.popen.kill()
+        self.popen.wait()
+        self.state = "killed"
+
     def order(self, cmd: str) -> None:
         """Send an order; a child that is gone is noticed elsewhere."""
-        stdin = self.popen.stdin
-        with contextlib.suppress(BrokenPipeError, ValueError):
-            if stdin:
-                stdin.write(json.dumps({"cmd": cmd}).encode() + b"\n")
-                stdin.flush()
+        _write_line(self.popen, {"cmd": cmd})
 
 
 #: what children said, oldest first; None when a child has ended
@@ -49,20 +65,25 @@ def spawn(role: str, camera: str, job: dict[str, Any], reports: Reports) -> Proc
     """Start ``python -m rtface.<role>``, give it its job, and collect what it says."""
     wake = job["wake"]
     popen = subprocess.Popen(
-        [sys.executable, "-m", f"rtface.{role}"],
+        # -P: files in the user's folder must not stand in for modules of the library
+        [sys.executable, "-P", "-m", f"rtface.{role}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         pass_fds=() if wake is None else (wake,),
-        # Ctrl-C is for the supervisor alone, which then ends its children in order
-        process_group=None if sys.platform == "win32" else 0,
+        process_group=_PROCESS_GROUP,
+        creationflags=_CREATION_FLAGS,
     )
     process = Process(role, camera, popen)
-    with contextlib.suppress(BrokenPipeError):
-        if popen.stdin:
-            popen.stdin.write(json.dumps(job).encode() + b"\n")
-            popen.stdin.flush()
+    _write_line(popen, job)
     threading.Thread(target=_listen, args=(process, reports), daemon=True).start()
     return process
+
+
+def _write_line(popen: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
+    """Write one line past the file object, which would try again at exit what failed here."""
+    if popen.stdin:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(popen.stdin.fileno(), json.dumps(message).encode() + b"\n")
 
 
 def _listen(process: Process, reports: Reports) -> None:

@@ -14,6 +14,8 @@ from rtface.types import Result, UserError
 META_EVERY_NS = 5_000_000_000
 #: messages kept per subscriber before its own are dropped: 4 s at 500 Hz
 SEND_HIGH_WATER_MARK = 2000
+#: different topics whose subscribers are counted
+MOST_TOPICS = 100
 
 
 def bind(socket: zmq.Socket[bytes], host: str, port: int, what: str) -> None:
@@ -24,7 +26,7 @@ def bind(socket: zmq.Socket[bytes], host: str, port: int, what: str) -> None:
         socket.close(linger=0)
         raise UserError(
             f"tcp://{host}:{port}: cannot open the {what} port ({error.strerror}); stop what uses "
-            f"it or set another {what}_port under [stream]"
+            f"it or set another {what}_port under [stream] of a rig file"
         ) from None
 
 
@@ -53,6 +55,8 @@ class Publisher:
         self._clock = clock
         self._pose_topic = wire.pose_topic(camera)
         self._fast_topic = wire.fast_topic(camera)
+        # as it stands in the message: a subscription may contain its zeros
+        self._fast_bytes = wire.FAST_TOPIC.pack(self._fast_topic.encode())
         self._meta_topic = wire.meta_topic(camera)
         self._meta = wire.encode_map(self._meta_topic, meta, with_json=True)
         self._meta_due_ns = 0
@@ -77,7 +81,7 @@ class Publisher:
     @property
     def subscribers(self) -> int:
         """How many subscriptions to keypoints are open now."""
-        topics = (self._pose_topic.encode(), self._fast_topic.encode())
+        topics = (self._pose_topic.encode(), self._fast_bytes)
         return sum(n for t, n in self._subscribers.items() if any(x.startswith(t) for x in topics))
 
     def send(self, result: Result) -> None:
@@ -91,24 +95,26 @@ class Publisher:
     def tend(self, at_most: int = 4) -> None:
         """Read at most a few subscription messages and send ``meta`` where it is due."""
         now = self._clock()
-        if now >= self._meta_due_ns:
-            self._send_meta(now)
+        meta_asked = now >= self._meta_due_ns
         for _ in range(at_most):
             try:
                 message = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return
-            if not message or message[0] > 1:
-                continue  # whatever else a peer may send upstream
-            topic = message[1:]
-            count = self._subscribers.get(topic, 0) + (1 if message[0] else -1)
-            if count > 0:
-                self._subscribers[topic] = count
-            else:
-                self._subscribers.pop(topic, None)
-            self._fast_wanted |= self._fast_topic.encode().startswith(topic)
-            if message[0] and self._meta_topic.encode().startswith(topic):
-                self._send_meta(now)
+                break
+            if message and message[0] <= 1:  # else whatever a peer may send upstream
+                meta_asked |= self._note(message[1:], bool(message[0]))
+        if meta_asked:
+            self._send_meta(now)
+
+    def _note(self, topic: bytes, wanted: bool) -> bool:
+        """Keep count of a subscription that came or went; True if it asks for ``meta``."""
+        count = self._subscribers.get(topic, 0) + (1 if wanted else -1)
+        if count <= 0:
+            self._subscribers.pop(topic, None)
+        elif len(self._subscribers) < MOST_TOPICS:
+            self._subscribers[topic] = count
+        self._fast_wanted |= wanted and self._fast_bytes.startswith(topic)
+        return wanted and self._meta_topic.encode().startswith(topic)
 
     def _send_meta(self, now: int) -> None:
         self._socket.send_multipart(self._meta, zmq.NOBLOCK)

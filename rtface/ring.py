@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from rtface import platform
 
-MAGIC = int.from_bytes(b"RTFRING1", "little")
+MAGIC = int.from_bytes(platform.RING_MAGIC, "little")
 VERSION = 1
 HEADER_BYTES = 16384  # whole pages, with room for the description
 SLOT_WORDS = 16
@@ -34,7 +34,6 @@ NONE_WORD = -(2**63)
 
 # header words
 _MAGIC, _SIZE, _VERSION, _SLOT_BYTES, _N_SLOTS, _PID, _STATE, _HEARTBEAT, _HEAD = range(9)
-_COUNTERS = 16  # 16 words of the owner's counters
 _DESCRIPTION_LENGTH = 40
 _BOOT_ID_BYTES = slice(8 * 42, 8 * 44)
 _DESCRIPTION = 512
@@ -119,10 +118,8 @@ class RingWriter:
         self._seq = seq + 1
         return seq
 
-    def beat(self, counters: Sequence[int] = ()) -> None:
-        """Show that the writer lives, and its counters (at most 16)."""
-        for index, value in enumerate(counters):
-            self._words[_COUNTERS + index] = value
+    def beat(self) -> None:
+        """Show that the writer lives."""
         self._words[_HEARTBEAT] = time.perf_counter_ns()
 
     def set_state(self, state: int) -> None:
@@ -189,10 +186,6 @@ class RingReader:
     def writer_pid(self) -> int:
         """Process id of the writer."""
         return self._words[_PID]
-
-    def counters(self) -> list[int]:
-        """Return the writer's 16 counters."""
-        return self._words[_COUNTERS : _COUNTERS + 16].tolist()
 
     @property
     def oldest(self) -> int:

@@ -59,7 +59,7 @@ class FrameRingWriter:
         """Return the (H, W) image of the next slot, to be filled and then committed."""
         return self._images[self.ring.begin()]
 
-    def commit(self, stamp: Stamp, lost: Lost, flags: int = 0) -> int:
+    def commit(self, stamp: Stamp, lost: Lost) -> int:
         """Publish the image last begun; return its ``frame_seq``."""
         t_camera_ns = NONE_WORD if stamp.t_camera_ns is None else stamp.t_camera_ns
         return self.ring.commit(
@@ -73,7 +73,7 @@ class FrameRingWriter:
                 self.info.bits,
                 0,
                 0,
-                flags,
+                0,
                 *lost,
                 0,
             )
@@ -134,9 +134,7 @@ class ResultRingWriter:
 
     def write(self, ledger: Ledger, pose: Pose) -> int:
         """Publish one result; return its sequence number."""
-        keypoints = self._keypoints[self.ring.begin()]
-        keypoints[:, :2] = pose.xy
-        keypoints[:, 2] = pose.score
+        self._keypoints[self.ring.begin()][...] = pose.keypoints
         words = ledger
         if ledger.t_camera_ns is None:
             words = ledger._replace(t_camera_ns=NONE_WORD)
@@ -167,7 +165,7 @@ class ResultRingReader:
         ledger = Ledger._make(words)
         if ledger.t_camera_ns == NONE_WORD:
             ledger = ledger._replace(t_camera_ns=None)
-        return Result(seq, ledger, Pose(keypoints[:, :2], keypoints[:, 2]))
+        return Result(seq, ledger, Pose(keypoints))
 
     def new(self) -> list[Result]:
         """Return every result since the last call, oldest first; gaps go into ``lost``."""

@@ -16,7 +16,7 @@ import zmq
 from rtface import platform, wire
 from rtface.config import Rig
 from rtface.control import Control
-from rtface.process import ChildDied, Process, Reports, spawn
+from rtface.process import ENDED, ChildDied, Process, Reports, spawn
 from rtface.publish import bind
 from rtface.types import UserError
 
@@ -76,7 +76,7 @@ class Supervisor:
         platform.sweep_stale()
         stream = self.rig.stream
         self._control = Control(self._context, stream.host, stream.control_port)
-        socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.PUB)
         bind(socket, stream.host, stream.status_port, "status")
         self._status_socket = socket
         rig_map = self.rig.model_dump(mode="json")
@@ -101,6 +101,7 @@ class Supervisor:
             if process.role == "acquire":
                 process.order("go")
         self._lifecycle = "running"
+        self.publish_status()
         return True
 
     def _take_reports(self) -> None:
@@ -129,7 +130,7 @@ class Supervisor:
         if code == 0 and process.state == "done":
             process.state = "ended"
             return
-        process.state = "died"
+        process.state = process.state if process.state == "killed" else "died"
         if process.error and code == 2:
             raise UserError(process.error)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -195,6 +196,9 @@ class Supervisor:
             acquires = [p for p in self.processes if p.role == "acquire"]
             # Acquisition first: that closes its ring, and a tracker which has read a closed ring
             # to its end stops with exact counts.
+            for process in self.processes:
+                if process.state == "starting":  # nothing in it is worth waiting for
+                    process.kill()
             _order_stop(self.processes if failed else acquires)
             self._wait_for(acquires, deadline - 0.7)
             self._wait_for(self.processes, deadline - 0.4)
@@ -217,21 +221,15 @@ class Supervisor:
         for process in self.processes:
             if process.popen.poll() is None:
                 self.unclean += 1
-                process.popen.kill()
-                process.popen.wait()
-                process.state = "killed"
+                process.kill()
 
     def _wait_for(self, processes: list[Process], deadline: float) -> None:
-        while time.monotonic() < deadline and any(p.popen.poll() is None for p in processes):
-            self._digest()
-            time.sleep(0.005)
-        time.sleep(0.01)
-        self._digest()
-
-    def _digest(self) -> None:
-        # while stopping, a child's end is no news
-        with contextlib.suppress(ChildDied, UserError):
-            self._take_reports()
+        """Wait until these have ended and all they said was heard."""
+        while time.monotonic() < deadline and any(p.state not in ENDED for p in processes):
+            # while stopping, the end of a child is no news
+            with contextlib.suppress(ChildDied, UserError):
+                self._take_reports()
+                time.sleep(0.005)
 
 
 def _order_stop(processes: list[Process]) -> None:

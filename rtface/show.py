@@ -69,7 +69,10 @@ def summary(status: dict[str, Any], unclean: int) -> str:
     """Return the final account: every frame, and how old results were."""
     lines = []
     for name, counts in status["cameras"].items():
-        age = counts.get("age") or {}
+        if "produced" not in counts and "tracked" not in counts:
+            lines.append(f"{name}: stopped before its first frame")
+            continue
+        age = counts.get("total_age") or {}
         number = {
             key: counts.get(key, "?")
             for key in ("produced", "delivered", "lost_camera", "tracked", "skipped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -30,7 +31,6 @@ from rtface.types import (
 
 REPORT_EVERY_NS = 1_000_000_000
 IDLE_WAKE_S = 0.05
-RING_TIMEOUT_S = 30.0
 
 
 class Timing(NamedTuple):
@@ -161,7 +161,7 @@ def run(line: child.Line) -> None:
     rig, camera = parse_rig(job["rig"], "rig"), job["camera"]
     bundle = load_bundle(rig.engine.bundle)
     engine = make_engine(bundle, rig.engine.runtime, rig.engine.threads)
-    frames = _wait_for_ring(camera, line)
+    frames = _wait_for_ring(camera, job["session"], line)
     if frames is None:
         return
     info = frames.info
@@ -184,16 +184,16 @@ def run(line: child.Line) -> None:
         frames.close()
 
 
-def _wait_for_ring(camera: str, line: child.Line) -> FrameRingReader | None:
-    deadline = time.monotonic() + RING_TIMEOUT_S
-    while time.monotonic() < deadline:
-        if line.stopping:
-            return None
-        try:
-            return FrameRingReader(camera)
-        except FileNotFoundError:
-            time.sleep(0.01)
-    raise UserError(f"camera.{camera}: delivered nothing within {RING_TIMEOUT_S:.0f} s of start")
+def _wait_for_ring(camera: str, session: str, line: child.Line) -> FrameRingReader | None:
+    """Return the ring of this run; the supervisor decides how long that may take."""
+    while not line.stopping:
+        with contextlib.suppress(FileNotFoundError):
+            frames = FrameRingReader(camera)
+            if frames.session == session:
+                return frames
+            frames.close()  # left by a run that is just ending
+        time.sleep(0.01)
+    return None
 
 
 def _loop(
@@ -244,7 +244,7 @@ def _loop(
         if frame is None:
             wake.wait(IDLE_WAKE_S)  # last: nothing stands between the wake and the frame
     tracker.finish(frames.ring.head + 1)
-    line.report("counts", **counts(), age=total.summary(), n=total.n)
+    line.report("counts", **counts(), total_age=total.summary())
     line.report("done")
 
 

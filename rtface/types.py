@@ -31,7 +31,7 @@ class Flag(IntFlag):
     """Bits of ``flags`` on the wire and in the rings; the table stands in ``docs/wire.md``."""
 
     UNCALIBRATED = 1  # the constant delay between exposure and delivery was never measured
-    FIRST = 2  # first frame of a segment: nothing before it to compare with
+    FIRST = 2  # first result of a segment: nothing before it to compare with
     CAMERA_GAP = 4  # frame ids before this one never arrived
     SKIPPED = 8  # frames between this result and the one before were not tracked
     PAST_FRAME_BUDGET = 16  # this frame was done later than one frame period after its delivery
@@ -146,14 +146,21 @@ class Pose:
 
     Attributes
     ----------
-    xy : ndarray (K, 2) float32
-        Pixels of the full sensor frame, x right, y down, pixel centres at integers.
-    score : ndarray (K,) float32
-        0 to 1. A low score is reported, never deleted.
+    keypoints : ndarray (K, 3) float32
+        x, y and score of each keypoint, as they travel through the ring and over the wire.
     """
 
-    xy: Float32Array
-    score: Float32Array
+    keypoints: Float32Array
+
+    @property
+    def xy(self) -> Float32Array:
+        """(K, 2) px of the full sensor frame, x right, y down, pixel centres at integers."""
+        return self.keypoints[:, :2]
+
+    @property
+    def score(self) -> Float32Array:
+        """(K,) 0 to 1. A low score is reported, never deleted."""
+        return self.keypoints[:, 2]
 
 
 class Ledger(NamedTuple):

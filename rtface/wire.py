@@ -72,10 +72,7 @@ def meta_topic(camera: str) -> str:
 
 def encode_pose(topic: str, session: str, result: Result) -> list[bytes]:
     """Return the frames of a full pose message."""
-    pose, ledger = result.pose, result.ledger
-    keypoints = np.empty((len(pose.score), 3), "<f4")
-    keypoints[:, :2] = pose.xy
-    keypoints[:, 2] = pose.score
+    ledger, keypoints = result.ledger, result.pose.keypoints
     fields = {
         "topic": topic,
         "timestamp": ledger.exposure_ns * 1e-9,
@@ -90,10 +87,7 @@ def encode_pose(topic: str, session: str, result: Result) -> list[bytes]:
 
 def encode_fast(topic: str, result: Result) -> bytes:
     """Return the single frame of a fast pose message."""
-    ledger = result.ledger
-    keypoints = np.empty((len(result.pose.score), 3), "<f4")
-    keypoints[:, :2] = result.pose.xy
-    keypoints[:, 2] = result.pose.score
+    ledger, keypoints = result.ledger, result.pose.keypoints
     header = FAST_HEADER.pack(
         VERSION,
         KIND_POSE,

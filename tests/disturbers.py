@@ -22,9 +22,9 @@ RECORD = np.dtype([(name, "<i8") for name in FIELDS])
 
 # One line of a file per message handed out, so that it can be stopped and killed at any time.
 # "deaf" is alive but does not receive until a line comes on its stdin: its heartbeats go on, so
-# its connection lasts and the publisher's queue of 2000 messages fills up. It takes every topic, and
-# its tests publish many keypoints (see wide_bundle): the buffers of TCP, which hold 2 MB before that
-# queue, are full in 1.5 s, and the queue itself 5 s later.
+# its connection lasts and the publisher's queue of 2000 messages fills up. It takes every topic,
+# and its tests publish many keypoints (see wide_bundle): the buffers of TCP, which hold 2 MB before
+# that queue, are full in 1.5 s, and the queue itself 5 s later.
 RECORDING_SUBSCRIBER = """
 import os, struct, sys, time, rtface, zmq
 address, mode, path = sys.argv[1:]

@@ -31,8 +31,8 @@ def result() -> Result:
         skipped=2,
         flags=13,
     )
-    xy = np.array([[1.5, 2.25], [639.0, 479.0], [-4.0, 0.0]], np.float32)
-    return Result(1000, ledger, Pose(xy, np.array([0.5, 1.0, 0.0], np.float32)))
+    keypoints = [[1.5, 2.25, 0.5], [639.0, 479.0, 1.0], [-4.0, 0.0, 0.0]]
+    return Result(1000, ledger, Pose(np.array(keypoints, np.float32)))
 
 
 def without_camera_clock() -> Result:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,13 @@ class Program:
     """One running ``rtface run``; its control port answers for it."""
 
     def __init__(
-        self, folder: Path, camera: str, bundle: Path | str, runtime: str, extra: str
+        self,
+        folder: Path,
+        camera: str,
+        bundle: Path | str,
+        runtime: str,
+        extra: str,
+        before: Sequence[str] = (),
     ) -> None:
         self.control, data, status = free_ports(3)
         self.data = f"tcp://127.0.0.1:{data}"
@@ -36,7 +42,7 @@ class Program:
             f"status_port = {status}\n{extra}\n"
         )
         self.popen = subprocess.Popen(
-            [RTFACE, "run", str(self.rig)],
+            [*before, RTFACE, "run", str(self.rig)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -23,6 +23,16 @@ def rtface(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedP
     )
 
 
+def save_png(path: Path, rgb: np.ndarray) -> None:
+    import av
+
+    with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
+        stream = container.add_stream("png", rate=1)
+        stream.height, stream.width, stream.pix_fmt = rgb.shape[0], rgb.shape[1], "rgb24"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, "rgb24")))
+        container.mux(stream.encode())
+
+
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2, (done.stdout, done.stderr)
     assert done.stderr.startswith("rtface: ")
@@ -73,11 +83,28 @@ def test_check_names_a_bbox_outside_the_frame(tmp_path: Path) -> None:
         (["track", "none.avi", "--out", "x.csv"], "none.avi"),
         (["track", "none.avi", "--out", "x.csv", "--bundle", "none"], "model.json"),
         (["listen", "cam1", "tcp://127.0.0.1:9"], "rtface demo"),
+        (["listen", "cam1", "nonsense"], "tcp://127.0.0.1:5581"),
         (["train", "none", "--out", "net"], "none"),
     ],
 )
 def test_mistakes_get_one_line(tmp_path: Path, words: list[str], hint: str) -> None:
     assert hint in one_line(rtface(*words, cwd=tmp_path))
+
+
+def test_check_tries_the_ring_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rtface("init", cwd=tmp_path)
+    monkeypatch.setenv("RTFACE_RING_DIR", "/proc/none")
+    assert "RTFACE_RING_DIR" in one_line(rtface("check", cwd=tmp_path))
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, tiny_bundle: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    picture = tmp_path / "still.png"
+    save_png(picture, np.zeros((48, 64, 3), np.uint8))
+    (tmp_path / "x.csv.part").symlink_to("/dev/full")
+    line = one_line(rtface("track", picture, "--out", tmp_path / "x.csv", "--bundle", tiny_bundle))
+    assert "space" in line
 
 
 def test_a_wrong_option_is_no_traceback() -> None:

@@ -1,5 +1,6 @@
 """Publisher and subscriber over real sockets, in one process so that time can be chosen."""
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -54,7 +55,7 @@ def test_every_message_arrives_in_order_and_gaps_are_counted(
         messages = [stream.receive(5) for _ in range(5)]
     assert [m.seq for m in messages if m] == [0, 1, 2, 5, 6]
     assert (stream.received, stream.lost) == (5, 2)
-    np.testing.assert_array_equal(messages[0].keypoints[:, :2], golden.result().pose.xy)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(messages[0].keypoints, golden.result().pose.keypoints)
 
 
 def test_latest_never_hands_out_what_is_too_old(publisher: Publisher, address: str) -> None:
@@ -67,6 +68,36 @@ def test_latest_never_hands_out_what_is_too_old(publisher: Publisher, address: s
         message = stream.receive(5)
         assert message is not None
         assert message.seq == 1
+
+
+def test_a_subscription_to_the_padded_topic_is_served(publisher: Publisher, address: str) -> None:
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.setsockopt(zmq.SUBSCRIBE, b"fast.cam1.".ljust(16, b"\0"))
+        socket.setsockopt(zmq.RCVTIMEO, 5000)
+        socket.connect(address)
+        until_subscribed(publisher)
+        publisher.send(result(0))
+        assert len(socket.recv()) == 80 + 36
+
+
+def test_timeouts_hold_while_stale_messages_come(publisher: Publisher, address: str) -> None:
+    with rtface.subscribe("cam1", address, max_age_s=0.001) as stream:
+        until_subscribed(publisher)
+        sending = threading.Event()
+
+        def send() -> None:
+            seq = 0
+            while not sending.wait(0.002):
+                publisher.send(result(seq, age_s=1.0))
+                seq += 1
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        start = time.monotonic()
+        assert stream.receive(0.3) is None
+        assert time.monotonic() - start < 3
+        sending.set()
+        sender.join()
 
 
 def test_latest_keeps_only_the_newest(publisher: Publisher, address: str) -> None:

@@ -65,6 +65,7 @@ def test_cameras_get_ports_of_their_own(tmp_path: Path) -> None:
         (CAMERA + '[engine]\nruntime = "cuda"\n', "engine.runtime", "onnxruntime"),
         (CAMERA + "[ring]\nframes_s = 0\n", "ring.frames_s", "greater than 0"),
         (CAMERA + "[camera\n", "rig.toml", "not valid TOML"),
+        ('[camera.cam1]\nkind = "video"\nfile = "a\\u0000b"\n', "camera.cam1.file", "match"),
     ],
 )
 def test_bad_rig_names_file_key_and_remedy(
@@ -77,6 +78,12 @@ def test_bad_rig_names_file_key_and_remedy(
     assert key in message
     assert remedy in message
     assert "\n" not in message
+
+
+def test_a_byte_order_mark_is_fine(tmp_path: Path) -> None:
+    path = tmp_path / "rig.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + CAMERA.encode())
+    load_rig(path)
 
 
 def test_missing_and_binary_rig_files(tmp_path: Path) -> None:

@@ -102,6 +102,33 @@ def test_a_video_ends_by_itself_with_every_frame_tracked(tmp_path: Path, tiny_bu
     counts = account(done.stdout)
     assert counts["produced"] == 60
     assert counts["delivered"] == counts["tracked"] + counts["skipped"]
+    assert "every frame accounted for: yes" in done.stdout
+    # too fast to be played: what comes too late is lost, also at the very end, and is counted
+    rig.write_text(rig.read_text().replace('"film.mkv"', '"film.mkv"\nrate_hz = 2000.0'))
+    done = subprocess.run([RTFACE, "run", str(rig)], capture_output=True, text=True, check=False)
+    assert account(done.stdout)["produced"] == 60
+    assert "every frame accounted for: yes" in done.stdout
+    # as fast as possible: none is lost, the tracker skips
+    rig.write_text(rig.read_text().replace("rate_hz = 2000.0", "fast = true"))
+    done = subprocess.run([RTFACE, "run", str(rig)], capture_output=True, text=True, check=False)
+    assert account(done.stdout)["delivered"] == 60
+    assert "every frame accounted for: yes" in done.stdout
+
+
+def test_two_cameras_side_by_side(tmp_path: Path, tiny_bundle: Path) -> None:
+    camera = 'kind = "synthetic"\nwidth = 320\nheight = 240\nrate_hz = 50.0\n'
+    second = f"[camera.cam2]\n{camera}seed = 2\n"
+    with running(tmp_path, tiny_bundle, camera, extra=second) as program:
+        assert len(program.pids()) == 5
+        data = rtface.ask("endpoints", f"tcp://127.0.0.1:{program.control}")["data"]
+        assert int(data["cam2"].rsplit(":", 1)[1]) == int(data["cam1"].rsplit(":", 1)[1]) + 2
+        for name, address in data.items():
+            with rtface.subscribe(name, address, timeout_s=10) as stream:
+                assert stream.meta()["camera"]["name"] == name
+                assert next(stream).topic == f"pose.{name}."
+        code, out, err = program.stop()
+    assert code == 0, err
+    assert out.count("every frame accounted for: yes") == 2
 
 
 def test_demo_publishes_and_compares_with_the_truth(ring_dir: Path) -> None:

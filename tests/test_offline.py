@@ -68,10 +68,7 @@ def test_header() -> None:
 
 
 def test_rows_round_to_3_and_4_decimals() -> None:
-    pose = Pose(
-        np.array([[1.23456, -0.5], [1000, np.nan]], np.float32),
-        np.array([0.98765432, 0], np.float32),
-    )
+    pose = Pose(np.array([[1.23456, -0.5, 0.98765432], [1000, np.nan, 0]], np.float32))
     images: list[Image] = [np.zeros((2, 2), np.uint8)] * 2
     lines = list(rows("a,b.avi", images, lambda _: pose))
     assert [line[:2] for line in lines] == [["a,b.avi", "0"], ["a,b.avi", "1"]]

@@ -76,8 +76,15 @@ def test_percentiles_go_to_0_and_1() -> None:
     image = np.random.default_rng(0).normal(120, 20, (192, 256)).clip(0, 255).astype(np.uint8)
     scale, shift = percentile_affine(image)
     low, high = np.percentile(image, [1, 99])
-    assert low * scale + shift == pytest.approx(0, abs=0.02)
-    assert high * scale + shift == pytest.approx(1, abs=0.02)
+    # from a sixteenth of the pixels: a gray level or two of noise
+    assert low * scale + shift == pytest.approx(0, abs=0.04)
+    assert high * scale + shift == pytest.approx(1, abs=0.04)
+
+
+@pytest.mark.parametrize("shape", [(8, 4096), (1, 640), (640, 1), (2, 2)])
+def test_strips_are_no_error(shape: tuple[int, int]) -> None:
+    pose = PoseEstimator(BrightestPixel(), shape)(np.full(shape, 7, np.uint8))
+    assert np.isfinite(pose.keypoints).all()
 
 
 def test_a_black_frame_does_not_divide_by_zero() -> None:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="rings of Window
 ROOT = Path(__file__).parent.parent
 NOBODY = 65534
 #: accepted reads of the stress test, over all readers and both ring sizes
-READS = int(os.environ.get("RTFACE_RING_READS", "100000"))
+READS = int(os.environ.get("RTFACE_RING_READS", "200000"))
 
 WRITER = """
 import sys
@@ -82,8 +82,7 @@ def test_a_record_comes_out_as_it_went_in(ring_dir: Path) -> None:
     out = np.zeros(10_000, np.uint8)
     assert reader.read(0, out) == words
     np.testing.assert_array_equal(out, picture)
-    writer.beat([7, -8])
-    assert reader.counters() == [7, -8] + [0] * 14
+    writer.beat()
     assert 0 <= time.perf_counter_ns() - reader.heartbeat_ns < 60e9
     reader.close()
     writer.close()
@@ -140,7 +139,7 @@ def test_frames_and_results_keep_every_field() -> None:
     image = np.arange(600, dtype=np.uint16).reshape(20, 30) * 6
     for t_camera_ns in (None, -5):
         frames.begin()[:] = image
-        frames.commit(Stamp(1, 17, t_camera_ns, 123), Lost(1, 2, 3, 4), 2)
+        frames.commit(Stamp(1, 17, t_camera_ns, 123), Lost(1, 2, 3, 4))
     for frame_seq, t_camera_ns in enumerate((None, -5)):
         frame = seen.read(frame_seq)
         assert frame is not None
@@ -154,7 +153,7 @@ def test_frames_and_results_keep_every_field() -> None:
 
     results = ResultRingWriter("cam1", 2, 0.1, 100.0, {"session": "abc"})
     read = ResultRingReader("cam1")
-    pose = Pose(np.float32([[1, 2], [3, 4]]), np.float32([0.5, 1]))
+    pose = Pose(np.float32([[1, 2, 0.5], [3, 4, 1]]))
     ledgers = [Ledger(seq, 0, seq, None if seq % 2 else seq, *range(11)) for seq in range(20)]
     for ledger in ledgers[:3]:
         results.write(ledger, pose)
@@ -165,8 +164,7 @@ def test_frames_and_results_keep_every_field() -> None:
     assert [result.ledger for result in got] == ledgers[10:]
     assert [result.seq for result in got] == list(range(10, 20))
     assert read.lost == 7
-    np.testing.assert_array_equal(got[-1].pose.xy, pose.xy)
-    np.testing.assert_array_equal(got[-1].pose.score, pose.score)
+    np.testing.assert_array_equal(got[-1].pose.keypoints, pose.keypoints)
     for ring in (frames, seen, results, read):
         ring.close()
 

@@ -28,7 +28,7 @@ def frame(seq: int, frame_id: int | None = None, lost: int = 0, segment: int = 0
 
 
 def estimate(_image: Any) -> Pose:
-    return Pose(np.zeros((2, 2), np.float32), np.ones(2, np.float32))
+    return Pose(np.zeros((2, 3), np.float32))
 
 
 def test_every_stage_is_in_order_and_exposure_is_delivery_minus_delay() -> None:
@@ -81,14 +81,21 @@ class Told:
 
 def test_acquisition_counts_gaps_itself_and_names_the_causes_the_camera_knows() -> None:
     account, camera = Account(), Told()
-    flags = [account.take(Stamp(0, 0, None, 0), camera)]  # type: ignore[arg-type]
+    account.take(Stamp(0, 0, None, 0), camera)  # type: ignore[arg-type]
     camera.lost = Lost(late=2)
-    flags.append(account.take(Stamp(0, 5, None, 0), camera))  # type: ignore[arg-type]
-    flags.append(account.take(Stamp(0, 6, None, 0), camera))  # type: ignore[arg-type]
+    account.take(Stamp(0, 5, None, 0), camera)  # type: ignore[arg-type]
+    account.take(Stamp(0, 6, None, 0), camera)  # type: ignore[arg-type]
     assert account.delivered == 3
     assert account.gaps == 4
     assert account.lost == Lost(link=2, late=2)  # two of the four have no cause known to it
-    assert flags == [Flag.FIRST, Flag.CAMERA_GAP, 0]
+
+
+def test_frames_lost_after_the_last_delivery_count() -> None:
+    account, camera = Account(), Told()
+    account.take(Stamp(0, 0, None, 0), camera)  # type: ignore[arg-type]
+    camera.lost = Lost(late=7)
+    account.finish(camera)  # type: ignore[arg-type]
+    assert (account.gaps, account.lost) == (7, Lost(late=7))
 
 
 def test_frames_lost_before_the_first_delivery_count() -> None:

@@ -26,8 +26,7 @@ def test_pose_from_golden_bytes_is_exact() -> None:
     assert message.fields["session"] == golden.SESSION
     assert message.fields["timestamp"] == pytest.approx(expected.ledger.exposure_ns * 1e-9)
     assert message.keypoints is not None
-    np.testing.assert_array_equal(message.keypoints[:, :2], expected.pose.xy)
-    np.testing.assert_array_equal(message.keypoints[:, 2], expected.pose.score)
+    np.testing.assert_array_equal(message.keypoints, expected.pose.keypoints)
 
 
 def test_a_camera_without_clock_sends_nil() -> None:
