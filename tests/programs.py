@@ -82,6 +82,7 @@ class Program:
                 stream.close()
 
 
+SMALL = 'kind = "synthetic"\nwidth = 320\nheight = 240\nrate_hz = 100.0\n'
 SYNTHETIC = 'kind = "synthetic"\nwidth = 640\nheight = 480\nrate_hz = {rate}\n'
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from conftest import ROOT, make_bundle
 
+pytestmark = pytest.mark.soak
+
 
 def run(tmp_path: Path, name: str, *options: str) -> tuple[dict[str, Any], str]:
     """Run ``bench/<name>.py --quick``; return its JSON and what it printed."""

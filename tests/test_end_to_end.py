@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, free_ports
-from programs import RTFACE, SYNTHETIC, CountingSubscriber, running, wait_until
+from programs import RTFACE, SMALL, SYNTHETIC, CountingSubscriber, running, wait_until
 
 import rtface
 
@@ -177,7 +177,7 @@ def test_status_and_control(tmp_path: Path, tiny_bundle: Path) -> None:
     import msgpack
     import zmq
 
-    with running(tmp_path, tiny_bundle) as program, zmq.Context() as context:
+    with running(tmp_path, tiny_bundle, SMALL) as program, zmq.Context() as context:
         with context.socket(zmq.SUB) as socket:
             socket.setsockopt(zmq.SUBSCRIBE, b"status.")
             socket.connect(program.status_address)

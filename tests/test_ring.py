@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -29,8 +28,6 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="rings of Window
 
 ROOT = Path(__file__).parent.parent
 NOBODY = 65534
-#: accepted reads of the stress test, over all readers and both ring sizes
-READS = int(os.environ.get("RTFACE_RING_READS", "200000"))
 
 WRITER = """
 import sys
@@ -543,31 +540,3 @@ def test_without_a_descriptor_the_waiter_looks_itself() -> None:
     start = time.perf_counter()
     wake.wait(20)
     assert time.perf_counter() - start < 10
-
-
-def stress(n_slots: int, reads: int, *options: str) -> dict[str, float]:
-    command = [sys.executable, ROOT / "bench" / "_stress.py"]
-    command += [f"--slots={n_slots}", f"--reads={reads}", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    said: dict[str, float] = json.loads(done.stdout)
-    print(said)
-    return said
-
-
-@pytest.mark.timeout(300)
-def test_no_accepted_read_is_torn() -> None:
-    runs = [stress(n_slots, READS // 2, "--limit-s=120") for n_slots in (2, 3)]
-    for said in runs:
-        assert said["accepted"] >= READS // 2
-        assert said["torn"] == 0
-    assert sum(said["lapped"] for said in runs) > 0  # else nothing was put to the test
-
-
-@pytest.mark.timeout(150)
-def test_without_the_second_check_reads_are_torn() -> None:
-    # shows that the test above can fail; how many tear is the scheduler's choice
-    for _ in range(5):
-        said = stress(3, 20_000, "--no-second-check")
-        if said["torn"]:
-            break
-    assert said["torn"] > 0

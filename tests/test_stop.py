@@ -10,12 +10,10 @@ from pathlib import Path
 import msgpack
 import pytest
 import zmq
-from programs import RTFACE, SYNTHETIC, Program, alive, running, wait_until
+from programs import RTFACE, SMALL, SYNTHETIC, Program, alive, running, wait_until
 
 from rtface.rings import FrameRingWriter
 from rtface.types import CameraInfo
-
-SMALL = 'kind = "synthetic"\nwidth = 320\nheight = 240\nrate_hz = 100.0\n'
 
 
 def gone_within(pids: list[int], seconds: float) -> float:

@@ -26,8 +26,8 @@ from rtface.types import (
 
 #: pictures of the face per second of its own motion
 LOOP_FPS = 32
-#: pixels in the whole loop: about 96 pictures of 640x480, some 2 s to draw and 30 MB to keep
-_LOOP_PIXELS = 96 * 640 * 480
+#: pixels in the whole loop: 64 pictures of 640x480, a second or two to draw and 20 MB to keep
+_LOOP_PIXELS = 64 * 640 * 480
 _NOISE_SD = 3.0
 _NOISE_EXTRA = 1 << 16
 #: an odd constant whose multiples are spread evenly over 32 bits (Knuth, TAOCP 6.4)

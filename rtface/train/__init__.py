@@ -20,7 +20,7 @@ from rtface.types import UserError
 __all__ = ["train"]
 
 #: part of the real pictures in a batch that comes from Facemap's stills
-_FACEMAP_SHARE = 0.55
+_FACEMAP_SHARE = 0.6
 
 
 def train(
@@ -29,7 +29,7 @@ def train(
     minutes: float = 25.0,
     holdout: bool = False,
     seed: int = 0,
-    synthetic_fraction: float = 0.25,
+    synthetic_fraction: float = 0.2,
     n_faces: int = 400,
     name: str = "mouse-face-side",
     threads: int = 1,

@@ -17,6 +17,7 @@ from torch import nn
 
 from rtface.camera.face import KEYPOINTS, Face
 from rtface.pose import Resampler, percentile_affine
+from rtface.train.card import model_card
 from rtface.train.data import INPUT_SHAPE
 from rtface.train.network import Network, decode
 
@@ -81,7 +82,7 @@ def write_onnx(network: Network, path: Path) -> None:
 def write_bundle(
     network: Network, out_dir: Path, name: str, training: dict[str, Any], scores: dict[str, Any]
 ) -> None:
-    """Write ``model.onnx``, ``reference.npz`` and ``model.json`` into ``out_dir``.
+    """Write ``model.onnx``, ``reference.npz``, ``model.json`` and the model card.
 
     Everything is made beside ``out_dir`` first and then moved in file by file, ``model.json``
     last, so no half-written file is ever seen; the checksums in ``model.json`` tell a mixed
@@ -92,7 +93,7 @@ def write_bundle(
         made = Path(folder)
         write_onnx(network, made / "model.onnx")
         _write_reference(made / "model.onnx", made / "reference.npz")
-        files = ("model.onnx", "reference.npz")
+        files: tuple[str, ...] = ("model.onnx", "reference.npz")
         sums = {file: hashlib.sha256((made / file).read_bytes()).hexdigest() for file in files}
         about = {
             "format": 1,
@@ -107,6 +108,9 @@ def write_bundle(
             "scores": scores,
         }
         (made / "model.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        if scores:
+            (made / "MODEL_CARD.md").write_text(model_card(about), encoding="utf-8")
+            files = (*files, "MODEL_CARD.md")
         for file in (*files, "model.json"):
             os.replace(made / file, out_dir / file)
 
