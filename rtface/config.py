@@ -71,7 +71,7 @@ class EngineSection(_Section):
 
     bundle: str = Field("default", description="folder with model.onnx and model.json")
     runtime: Literal["onnxruntime", "null"] = Field(
-        "onnxruntime", description="'null' runs no network: it measures the path alone"
+        "onnxruntime", description="'null': no network and no input for it, the path alone"
     )
     threads: int = Field(1, ge=1, le=64, description="more only if one core misses the frame")
 

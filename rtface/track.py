@@ -12,6 +12,7 @@ from rtface.ages import AgeHistogram
 from rtface.config import Rig, parse_rig
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
+from rtface.engine.null import NullEngine
 from rtface.platform import Wake
 from rtface.pose import BBox, PoseEstimator
 from rtface.publish import Publisher
@@ -22,6 +23,7 @@ from rtface.types import (
     Engine,
     Flag,
     Frame,
+    Image,
     Ledger,
     Pose,
     Result,
@@ -54,7 +56,7 @@ class Tracker:
 
     def __init__(
         self,
-        estimator: Callable[[Any], Pose],
+        estimator: Callable[[Image], Pose],
         timing: Timing,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
@@ -125,7 +127,9 @@ def timing_of(rig: Rig, camera: str, rate_hz: float) -> Timing:
     )
 
 
-def estimator_for(rig: Rig, camera: str, engine: Engine, info: CameraInfo) -> PoseEstimator:
+def estimator_for(
+    rig: Rig, camera: str, engine: Engine, info: CameraInfo
+) -> Callable[[Image], Pose]:
     """Return what turns frames of this camera into poses; UserError if its bbox does not fit."""
     section = rig.camera[camera]
     bbox = BBox(*section.bbox) if section.bbox else None
@@ -134,6 +138,8 @@ def estimator_for(rig: Rig, camera: str, engine: Engine, info: CameraInfo) -> Po
             f"camera.{camera}.bbox: {list(bbox)} reaches beyond the frame of "
             f"{info.width}x{info.height} px; make it smaller"
         )
+    if isinstance(engine, NullEngine):
+        return engine.pose
     return PoseEstimator(engine, (info.height, info.width), info.bits, bbox)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rtface.engine.bundle import Bundle
-from rtface.types import Float32Array, UInt8Image
+from rtface.types import Float32Array, Image, Pose, UInt8Image
 
 
 class NullEngine:
@@ -19,3 +19,7 @@ class NullEngine:
     def infer(self, image: UInt8Image, scale: float, shift: float) -> Float32Array:
         """Return (K, 3) zeros."""
         return self._keypoints
+
+    def pose(self, image: Image) -> Pose:
+        """Return zeros for a whole frame: without a network there is no input to prepare."""
+        return Pose(self._keypoints)
