@@ -3,12 +3,16 @@
     python docs/make_pictures.py                          # docs/demo.png, as in the README
     python docs/make_pictures.py --video FILE --out DIR   # frames of a recording, for looking at
 
+Filled dots have a score above 0.5; hollow ones are guesses. Orange: eye; blue: pupil; green: nose;
+yellow: whisker pad; red: mouth; pink: lower lip.
+
 Pictures of recordings are for your own eyes: keep them out of the repository.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -21,7 +25,7 @@ from rtface.demo import SEED
 from rtface.engine import make_engine
 from rtface.engine.bundle import load_bundle
 from rtface.pose import PoseEstimator
-from rtface.types import Image, Pose
+from rtface.types import Image, Pose, UserError
 
 #: colour-blind safe (Okabe and Ito 2008), by the first letters of the keypoint's name
 COLOURS = {
@@ -81,16 +85,25 @@ def main() -> None:
         pose = PoseEstimator(engine, image.shape)(image)
         picture = overlay(image, pose, bundle.names, bundle.skeleton)
         save_png(Path(__file__).parent / "demo.png", picture)
+        print(Path(__file__).parent / "demo.png")
         return
     args.out.mkdir(exist_ok=True, parents=True)
     for path in args.video:
         info = probe(path)
         estimator = PoseEstimator(engine, (info.height, info.width), info.bits)
         for number in args.frames:
-            image = next(islice(read_frames(path), number, None))
+            image = next(islice(read_frames(path), number, None), None)
+            if image is None:
+                last = sum(1 for _ in read_frames(path)) - 1
+                raise UserError(f"{path}: has no frame {number}; its frames are 0 to {last}")
             picture = overlay(image, estimator(image), bundle.names, bundle.skeleton, info.bits)
-            save_png(args.out / f"{path.stem}_{number:06d}.png", picture)
+            out = args.out / f"{path.stem}_{number:06d}.png"
+            save_png(out, picture)
+            print(out)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))

@@ -61,6 +61,24 @@ def _stop_switch() -> Callable[[], bool]:
     return lambda: asked
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def demo(
     seconds: Seconds = None,
@@ -263,9 +281,3 @@ def train(
         print(f"{source}: mean error and that of a constant predictor, px")
         for row in score["rows"]:
             print(f"  {row['name']:18} {row['error_px']:7.2f} {row['constant_px']:7.2f}")
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    print(__version__)

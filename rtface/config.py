@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from rtface.types import UserError
 
@@ -152,8 +153,17 @@ def load_rig(path: str | Path) -> Rig:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
-    return parse_rig(data, str(path), path.parent)
+        raise UserError(
+            f"{path}: not valid TOML: {error}; texts stand in quotes, true and false are lower case"
+        ) from None
+    rig = parse_rig(data, str(path), path.parent)
+    for name, camera in rig.camera.items():
+        if isinstance(camera, VideoSection) and not Path(camera.file).is_file():
+            raise UserError(
+                f"{path}: camera.{name}.file: there is no file {camera.file}; "
+                "it is looked for from the rig file's folder"
+            )
+    return rig
 
 
 def parse_rig(data: dict[str, Any], source: str, folder: Path | None = None) -> Rig:
@@ -178,9 +188,13 @@ def parse_rig(data: dict[str, Any], source: str, folder: Path | None = None) -> 
 
 
 def _explain(error: ValidationError) -> str:
-    """Say the first fault in one line: the key as it stands in the file, and what to do."""
+    """Say in one line what is wrong: each key as it stands in the file, and what to do."""
     faults = error.errors()
-    fault = faults[0]
+    more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+    return "; ".join(_explain_one(fault) for fault in faults[:3]) + more
+
+
+def _explain_one(fault: ErrorDetails) -> str:
     # pydantic puts the tag of a union into the path: camera.cam1.video.file
     path = [str(part) for part in fault["loc"]]
     if path[:1] == ["camera"] and len(path) > 2 and path[2] in ("synthetic", "video"):
@@ -188,7 +202,7 @@ def _explain(error: ValidationError) -> str:
     key = ".".join(path)
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
-        message = "unknown key; remove it or correct its spelling ('rtface init' lists all keys)"
+        message = "unknown key; remove it or correct its spelling"
     elif fault["type"] == "missing":
         message = "missing; add it"
     elif fault["type"] == "union_tag_not_found":
@@ -197,13 +211,12 @@ def _explain(error: ValidationError) -> str:
         message = 'unknown kind; use "synthetic" or "video"'
     elif "input" in fault and not isinstance(fault["input"], dict):
         message = f"{message[0].lower()}{message[1:]}, not {fault['input']!r}; change it"
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return f"{key}: {message}{more}" if key else f"{message}{more}"
+    return f"{key}: {message}" if key else message
 
 
 TEMPLATE = """\
-# A rig: what rtface runs and where results leave. Every key is shown with its default;
-# `rtface check FILE` says what would run. Lengths in px, rates in Hz, times as their names say.
+# A rig: what rtface runs and where results leave. Every key is shown, those that are not commented
+# out with their defaults; `rtface check FILE` says what would run. Lengths are in px.
 name = "rig"                  # shown in status messages
 
 # One table per camera; its name (1-10 of a-z, 0-9, _) becomes part of every topic and ring.

@@ -17,6 +17,8 @@ from rtface.types import UserError
 from rtface.wire import Message
 
 TURN_S = 0.1
+#: after this long without a message something is wrong, s
+SILENT_S = 2.0
 #: how long to wait for a stream to appear, s
 META_TIMEOUT_S = 5.0
 
@@ -101,6 +103,9 @@ def listen_table(
         def turn() -> None:
             if rate.due() and newest:
                 line = rate.line(stream)
+                silent_s = stream.age_ns(newest[0]) * 1e-9
+                if silent_s > SILENT_S:
+                    line = f"no message for {silent_s:.0f} s: the run has ended or hangs"
                 if console.is_terminal:
                     live.update(Group(f"{camera}  {line}", _table(names, newest[0])))
                 else:

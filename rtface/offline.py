@@ -106,7 +106,7 @@ def track_files(
     frames = 0
     faults: list[str] = []
     with (
-        _writing(part),
+        _writing(out),
         part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")

@@ -25,8 +25,9 @@ def bind(socket: zmq.Socket[bytes], host: str, port: int, what: str) -> None:
     except zmq.ZMQError as error:
         socket.close(linger=0)
         raise UserError(
-            f"tcp://{host}:{port}: cannot open the {what} port ({error.strerror}); stop what uses "
-            f"it or set another {what}_port under [stream] of a rig file"
+            f"tcp://{host}:{port}: cannot open the {what} port "
+            f"({zmq.strerror(error.errno or 0).lower()}, perhaps by another rtface); stop what "
+            f"uses it, or set another {what}_port under [stream] of a rig file"
         ) from None
 
 

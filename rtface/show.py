@@ -17,7 +17,7 @@ PLAIN_EVERY_S = 5.0
 def camera_line(name: str, counts: dict[str, Any], seconds: float = 1.0) -> str:
     """Return one line about one camera from its latest counts."""
     if "tracked" not in counts:
-        return f"{name}  starting"
+        return f"{name}  starting: opening the camera, loading the network"
     age = counts.get("age") or {}
     return (
         f"{name}  {counts.get('n', 0) / seconds:6.1f} Hz  age p50 {_ms(age.get('p50_ms'))} "

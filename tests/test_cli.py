@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from programs import RTFACE
 
-COMMANDS = ("demo", "run", "listen", "track", "init", "check", "train", "version")
+import rtface as package
+
+COMMANDS = ("demo", "run", "listen", "track", "init", "check", "train")
 
 
 def rtface(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -52,6 +54,11 @@ def test_every_command_has_help(command: str) -> None:
     done = rtface(command, "--help")
     assert done.returncode == 0
     assert len(done.stdout) > 100
+
+
+def test_version() -> None:
+    assert rtface("--version").stdout.strip() == package.__version__
+    assert rtface().stdout == rtface("--help").stdout
 
 
 def test_init_then_check(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ def test_template_names_every_key() -> None:
 
 def test_files_are_relative_to_the_rig_file(tmp_path: Path) -> None:
     text = '[camera.cam1]\nkind = "video"\nfile = "a.avi"\n[engine]\nbundle = "net"\n'
+    with pytest.raises(UserError, match=r"rig.toml: camera.cam1.file: there is no file .*a.avi"):
+        load_rig(write(tmp_path, text))
+    (tmp_path / "a.avi").touch()
     rig = load_rig(write(tmp_path, text))
     section = rig.camera["cam1"]
     assert isinstance(section, VideoSection)

@@ -165,7 +165,7 @@ def test_output_that_cannot_be_is_refused_at_once(tmp_path: Path) -> None:
     assert source.read_bytes() == before
     with pytest.raises(UserError, match="is a folder"):
         track_files([source], tmp_path, estimator)
-    with pytest.raises(UserError, match=r"out\.csv\.part: cannot be written"):
+    with pytest.raises(UserError, match=r"out\.csv: cannot be written"):
         track_files([source], tmp_path / "none" / "out.csv", estimator)
     with pytest.raises(UserError, match="no files to track"):
         track_files([], tmp_path / "out.csv", estimator)
