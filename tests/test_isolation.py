@@ -39,9 +39,9 @@ pytestmark = pytest.mark.soak
 
 #: neither the tracker's CPU per frame nor its publish time may grow by more, as a ratio
 LIMIT = 1.10
-#: a comparison that other users of the machine spoiled may be repeated; a path that is not
-#: isolated fails every time
-ATTEMPTS = 3
+#: while the figure is above the limit, blocks are added to those there are, up to so many rounds:
+#: other users of the machine spoil single blocks, and what is not isolated stays above
+ROUNDS = 5
 WITH_BLOCKS = 5
 SETTLE_S = 0.5
 
@@ -101,19 +101,21 @@ def compare(meter: Meter, disturbance: Disturbance) -> tuple[list[Block], list[B
     return quiet, loud
 
 
-def summarise(quiet: list[Block], loud: list[Block]) -> dict[str, dict[str, Any]]:
+def summarise(rounds: list[tuple[list[Block], list[Block]]]) -> dict[str, dict[str, Any]]:
     """Per figure: each disturbed block over the mean of its two neighbours, and the quiet spread.
 
-    The mean of the neighbours takes out whatever drifts on the machine meanwhile.
+    The mean of the neighbours takes out whatever drifts on the machine meanwhile. All blocks of
+    all rounds count.
     """
     summary = {}
-    for name in quiet[0]:
-        calm = np.array([block[name] for block in quiet])
-        ratios = np.array([block[name] for block in loud]) / ((calm[1:] + calm[:-1]) / 2)
-        between = calm[1:] / calm[:-1]
+    for name in rounds[0][0][0]:
+        calm = np.array([[block[name] for block in quiet] for quiet, _ in rounds])
+        disturbed = np.array([[block[name] for block in loud] for _, loud in rounds])
+        ratios = (disturbed / ((calm[:, 1:] + calm[:, :-1]) / 2)).ravel()
+        between = calm[:, 1:] / calm[:, :-1]
         summary[name] = {
             "without": float(np.median(calm)),
-            "with": float(np.median([block[name] for block in loud])),
+            "with": float(np.median(disturbed)),
             "ratio": float(np.median(ratios)),
             "ratios": np.round(ratios, 3).tolist(),
             "without_over_without": np.round([between.min(), between.max()], 3).tolist(),
@@ -154,25 +156,25 @@ def test_others_do_not_reach_the_tracker(
     # The null engine: a network would add a constant to the CPU per frame, and the same harm
     # would be a smaller part of it.
     bundle = wide_bundle if kind is Deaf else tiny_bundle
-    report = []
+    rounds = []
     with running(tmp_path, bundle, runtime="null") as program:
         subscriber = RecordingSubscriber(tmp_path, program.data)
         disturbance, meter = kind(tmp_path, program), Meter(program, subscriber)
         with ending(subscriber), contextlib.closing(disturbance), contextlib.closing(meter):
             wait_until(lambda: subscriber.newest() is not None, 10)
-            for attempt in range(1, ATTEMPTS + 1):
-                quiet, loud = compare(meter, disturbance)
-                summary = summarise(quiet, loud)
-                report.append({"summary": summary, "without": quiet, "with": loud})
+            for number in range(1, ROUNDS + 1):
+                rounds.append(compare(meter, disturbance))
+                summary = summarise(rounds)
                 with capsys.disabled():
-                    show(f"{kind.__name__}, attempt {attempt}: {disturbance.done[-1]}", summary)
+                    show(f"{kind.__name__}, rounds: {number}; {disturbance.done[-1]}", summary)
                 if isolated(summary):
                     break
         assert program.stop()[0] == 0
     out = ROOT / "out"
     out.mkdir(exist_ok=True)
+    report = {"summary": summary, "rounds": rounds}
     (out / f"isolation-{kind.__name__.lower()}.json").write_text(json.dumps(report, indent=1))
-    assert isolated(summary), f"in none of {ATTEMPTS} attempts"
+    assert isolated(summary), f"over all {ROUNDS} rounds"
 
 
 @pytest.mark.timeout(120)
@@ -234,5 +236,6 @@ def test_garbage_is_not_sent_back_to_who_never_reads(tmp_path: Path, tiny_bundle
             dealer.send_multipart([bytes(16_000)] * 60)
         time.sleep(2)
         assert rtface.ask("status", control)["lifecycle"] == "running"
-        assert rss_mb(program.popen.pid) - before_mb < 20
+        # 100 MB if it were sent back; the allocator keeps some of what passed through
+        assert rss_mb(program.popen.pid) - before_mb < 50
         assert program.stop()[0] == 0
