@@ -59,15 +59,15 @@ class Account:
 def run(line: child.Line) -> None:
     """Acquire one camera until told to stop or until its stream ends."""
     job = line.job
-    rig = parse_rig(job["rig"], "rig")
+    rig, wake = parse_rig(job["rig"], "rig"), Wake(job["wake"])
     camera = open_camera(rig.camera[job["camera"]])
     try:
         ring = FrameRingWriter(job["camera"], camera.info, rig.ring.frames_s, job["session"])
         try:
-            _loop(line, camera, ring, Wake(job["wake"]))
+            _loop(line, camera, ring, wake)
         finally:
             ring.close()
-            Wake(job["wake"]).notify()  # the tracker sees the closed ring at once
+            wake.notify()  # the tracker sees the closed ring at once
     finally:
         camera.close()
 

@@ -82,7 +82,7 @@ def main(run: Callable[[Line], None]) -> None:
     0: ended as asked; 1: a fault of ours (traceback on stderr); 2: a fault the user can mend;
     3: the supervisor is gone; 143: ended by SIGTERM.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; we are told
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's; we are told
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     line = Line()
 

@@ -65,7 +65,8 @@ class Resampler:
         # a strip of a few rows cannot be halved as often as its width asks for
         least = min(self.bbox.width, self.bbox.height)
         halvings = max(0, min(int(np.log2(self.scale)), int(np.log2(least))))
-        step = self.scale / 2**halvings
+        #: px of the halved frame per input pixel
+        self.step = step = self.scale / 2**halvings
         self._halves = [
             _Halving((self.bbox.height >> level, self.bbox.width >> level), level == 0)
             for level in range(halvings)
@@ -83,15 +84,19 @@ class Resampler:
 
     def __call__(self, image: Image) -> UInt8Image:
         """Return the network's input, (height, width) uint8; valid until the next call."""
+        np.copyto(self._turned, self._rows(self.halved(image)).T)
+        np.copyto(self.fitted, self._columns(self._turned).T, casting="unsafe")
+        return self.input
+
+    def halved(self, image: Image) -> np.ndarray:
+        """Return the bounding box of a frame after its 2x2 means; valid until the next call."""
         box = self.bbox
         part = image[box.y : box.y + box.height, box.x : box.x + box.width]
         # 8-bit frames are used as they are: astype(copy=False) then is the same array
         small = (part >> self.shift_bits if self.shift_bits else part).astype(np.uint8, copy=False)
         for halve in self._halves:
             small = halve(small)
-        np.copyto(self._turned, self._rows(small).T)
-        np.copyto(self.fitted, self._columns(self._turned).T, casting="unsafe")
-        return self.input
+        return small
 
     def to_frame(self, xy: Float32Array) -> Float32Array:
         """Map (..., 2) px of the input to px of the full frame; pixel centres at integers."""

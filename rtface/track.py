@@ -212,7 +212,6 @@ def _loop(
 ) -> None:
     total, recent = AgeHistogram(), AgeHistogram()
     last = -1
-    seq = 0
     report_due_ns = time.perf_counter_ns() + REPORT_EVERY_NS
     cpu_start = time.process_time()
 

@@ -5,9 +5,9 @@ import os
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 from programs import RTFACE
+from videofiles import pictures, write
 
 import rtface as package
 
@@ -23,16 +23,6 @@ def rtface(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedP
         cwd=cwd,
         env=os.environ | {"COLUMNS": "100"},
     )
-
-
-def save_png(path: Path, rgb: np.ndarray) -> None:
-    import av
-
-    with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
-        stream = container.add_stream("png", rate=1)
-        stream.height, stream.width, stream.pix_fmt = rgb.shape[0], rgb.shape[1], "rgb24"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, "rgb24")))
-        container.mux(stream.encode())
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -107,8 +97,7 @@ def test_check_tries_the_ring_directory(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_full_disk_is_one_line(tmp_path: Path, tiny_bundle: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    picture = tmp_path / "still.png"
-    save_png(picture, np.zeros((48, 64, 3), np.uint8))
+    picture = write(tmp_path / "still.png", "png", "gray", pictures(1), update="1")
     (tmp_path / "x.csv.part").symlink_to("/dev/full")
     line = one_line(rtface("track", picture, "--out", tmp_path / "x.csv", "--bundle", tiny_bundle))
     assert "space" in line
@@ -121,16 +110,7 @@ def test_a_wrong_option_is_no_traceback() -> None:
 
 
 def test_track_writes_every_frame(tmp_path: Path, tiny_bundle: Path) -> None:
-    import av
-
-    film = tmp_path / "film.mkv"
-    with av.open(str(film), "w") as container:
-        stream = container.add_stream("ffv1", rate=50)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "gray16le"
-        for i in range(7):
-            image = np.full((48, 64), i * 4000, np.uint16)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "gray16le")))
-        container.mux(stream.encode())
+    film = write(tmp_path / "film.mkv", "ffv1", "gray16le", pictures(7, bits=16))
     out = tmp_path / "out.csv"
     done = rtface("track", film, "--out", out, "--bundle", tiny_bundle)
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, free_ports
 from programs import RTFACE, SMALL, SYNTHETIC, CountingSubscriber, running, wait_until
+from videofiles import pictures, write
 
 import rtface
 
@@ -81,16 +82,7 @@ def test_live_keypoints_equal_offline_keypoints(tmp_path: Path, data: Path) -> N
 
 
 def test_a_video_ends_by_itself_with_every_frame_tracked(tmp_path: Path, tiny_bundle: Path) -> None:
-    import av
-
-    path = tmp_path / "film.mkv"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=50)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "gray"
-        for i in range(60):
-            image = np.full((48, 64), i * 4, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "gray")))
-        container.mux(stream.encode())
+    write(tmp_path / "film.mkv", "ffv1", "gray", pictures(60))
     control, data_port, status = free_ports()
     rig = tmp_path / "rig.toml"
     rig.write_text(

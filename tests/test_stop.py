@@ -11,6 +11,7 @@ import msgpack
 import pytest
 import zmq
 from programs import RTFACE, SMALL, SYNTHETIC, Program, alive, running, wait_until
+from videofiles import cut, pictures, write
 
 from rtface.rings import FrameRingWriter
 from rtface.types import CameraInfo
@@ -246,20 +247,8 @@ def test_ring_directory_that_cannot_be_used(
 
 
 def test_a_truncated_video_ends_the_run_with_its_line(tmp_path: Path, tiny_bundle: Path) -> None:
-    import av
-    import numpy as np
-
-    path = tmp_path / "film.avi"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mjpeg", rate=100)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
-        rng = np.random.default_rng(0)
-        for _ in range(100):
-            image = rng.integers(0, 256, (48, 64), dtype=np.uint8)
-            frame = av.VideoFrame.from_ndarray(image, "gray").reformat(format="yuvj420p")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    film = write(tmp_path / "film.avi", "mjpeg", "yuvj420p", pictures(100))
+    path = cut(film, 0.5)
     program = Program(
         tmp_path, f'kind = "video"\nfile = "{path}"\n', tiny_bundle, "onnxruntime", ""
     )

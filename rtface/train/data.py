@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from rtface.camera.face import KEYPOINTS, Face
+from rtface.pose import Resampler
 from rtface.types import Float32Array, UInt8Image, UserError
 
 #: (height, width) of the network's input, px
@@ -138,30 +139,16 @@ def synthetic_bank(first_seed: int, n_faces: int, per_face: int = 3) -> Bank:
     return _bank(images, points)
 
 
-def halve(images: UInt8Image) -> UInt8Image:
-    """Return 2x2 means (N, H // 2, W // 2) of pictures, as ``Resampler`` makes them."""
-    n, height, width = len(images), images.shape[1] // 2, images.shape[2] // 2
-    blocks = images[:, : 2 * height, : 2 * width].reshape(n, height, 2, width, 2)
-    return np.asarray(blocks.sum((2, 4), dtype=np.uint16) >> 2, np.uint8)
-
-
 def _bank(images: list[UInt8Image], points: list[Float32Array]) -> Bank:
-    stack = np.stack(images)
-    height, width = stack.shape[1:]
-    scale = max(width / INPUT_SHAPE[1], height / INPUT_SHAPE[0])
-    pad_y, pad_x = (
-        (n - min(n, round(size / scale))) // 2
-        for n, size in zip(INPUT_SHAPE, (height, width), strict=True)
-    )
-    halvings = max(0, int(np.log2(scale)))
-    for _ in range(halvings):
-        stack = halve(stack)
-    xy = (np.stack(points) + 0.5) / 2**halvings - 0.5
+    height, width = images[0].shape
+    fit = Resampler((height, width), INPUT_SHAPE)
+    halved = np.stack([fit.halved(image).astype(np.uint8) for image in images])
+    xy = (np.stack(points) + 0.5) * (fit.step / fit.scale) - 0.5
     return Bank(
-        torch.from_numpy(stack),
+        torch.from_numpy(halved),
         torch.from_numpy(xy.astype(np.float32)),
-        scale / 2**halvings,
-        (pad_x, pad_y),
+        fit.step,
+        (fit.pad_x, fit.pad_y),
     )
 
 
