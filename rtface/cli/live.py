@@ -1,0 +1,113 @@
+"""Commands that run a stream or receive one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rtface.cli.common import Seconds, stop_switch
+from rtface.types import UserError
+
+
+def demo(
+    seconds: Seconds = None,
+    rate: Annotated[float, typer.Option(min=1, max=2000, help="Frames per second.")] = 100.0,
+    seed: Annotated[int, typer.Option(min=0, max=999, help="Which mouse.")] = 7,
+) -> None:
+    """Track a synthetic mouse, publish its keypoints, and compare them with the exact truth."""
+    from rtface.config import SyntheticSection
+    from rtface.demo import TruthCheck, demo_rig
+    from rtface.engine.bundle import load_bundle
+    from rtface.run import Supervisor, run_rig
+    from rtface.show import StatusLine, summary
+
+    rig = demo_rig(rate, seed)
+    section = rig.camera["cam1"]
+    assert isinstance(section, SyntheticSection)
+    names = load_bundle(rig.engine.bundle).names
+    check: list[TruthCheck] = []
+    with StatusLine() as line:
+
+        def on_start(supervisor: Supervisor) -> None:
+            check.append(TruthCheck("cam1", section, names))
+            _say_where(supervisor.endpoints)
+
+        def on_turn(supervisor: Supervisor) -> None:
+            for one in check:
+                one.update()
+            line.show(supervisor.status())
+
+        supervisor = run_rig(rig, stop_switch(), seconds, on_start, on_turn)
+    print(summary(supervisor.status(), supervisor.unclean))
+    for one in check:
+        one.update()
+        print(one.report())
+        one.close()
+
+
+def run(
+    rig_file: Annotated[
+        Path | None, typer.Argument(metavar="RIG.toml", help="Written by `rtface init`.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="Play this file as the camera instead of a rig file.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, max=2000, help="With --video: frames per second.")
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="With --video: start again.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="With --video: as fast as possible.")
+    ] = False,
+    seconds: Seconds = None,
+) -> None:
+    """Track the cameras of a rig file (or one video) until Ctrl-C."""
+    from rtface.config import Rig, VideoSection, load_rig
+    from rtface.run import run_rig
+    from rtface.show import StatusLine, summary
+
+    if (rig_file is None) == (video is None):
+        raise UserError("give either a rig file or --video FILE; 'rtface init' writes a rig file")
+    if rig_file:
+        if rate or loop or fast:
+            raise UserError("--rate, --loop and --fast go with --video; the rig file has its own")
+        rig = load_rig(rig_file)
+    else:
+        section = VideoSection(kind="video", file=str(video), rate_hz=rate, loop=loop, fast=fast)
+        rig = Rig(name="video", camera={"cam1": section})
+    with StatusLine() as line:
+        supervisor = run_rig(
+            rig,
+            stop_switch(),
+            seconds,
+            on_start=lambda supervisor: _say_where(supervisor.endpoints),
+            on_turn=lambda supervisor: line.show(supervisor.status()),
+        )
+    print(summary(supervisor.status(), supervisor.unclean))
+
+
+def _say_where(endpoints: dict[str, Any]) -> None:
+    for camera, address in endpoints["data"].items():
+        listen = "rtface listen" if camera == "cam1" else f"rtface listen {camera} {address}"
+        print(f"{camera} is published at {address}; see it with: {listen}", file=sys.stderr)
+
+
+def listen(
+    camera: Annotated[str, typer.Argument(help="Name of the camera.")] = "cam1",
+    address: Annotated[str, typer.Argument(help="Its data port.")] = "tcp://127.0.0.1:5581",
+    json: Annotated[
+        bool, typer.Option("--json", help="Every message as one JSON line on stdout.")
+    ] = False,
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Only the newest message, never older than 50 ms.")
+    ] = False,
+    seconds: Seconds = None,
+) -> None:
+    """Show the keypoints that arrive: a live table, or JSON lines for other programs."""
+    from rtface.listen import listen_json, listen_table
+
+    stop = stop_switch()
+    (listen_json if json else listen_table)(camera, address, latest, seconds, stop)
