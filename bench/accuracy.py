@@ -35,12 +35,19 @@ def main() -> None:
     rows = [
         {"set": name, "seen": _seen(score["groups"], training.get(name)), **row}
         for name, score in scores.items()
+        if name != "minute"
         for row in score["rows"]
     ]
     _report.table(f"{bundle.name}, trained on: {training.get('recipe', 'unknown')}", rows)
+    minute = scores["minute"]
+    print(f"median error over a synthetic minute: {minute['overall_median_eye_pct']} % of the eye")
     if data is None:
         print(f"no real recordings in {args.data}: set RTFACE_DATA or --data to judge by them")
-    _report.write("accuracy", args, {"bundle": bundle.sha256, "training": training, "rows": rows})
+    _report.write(
+        "accuracy",
+        args,
+        {"bundle": bundle.sha256, "training": training, "rows": rows, "minute": minute},
+    )
 
 
 def _seen(judged_by: list[Any], trained_on: list[Any] | None) -> str:

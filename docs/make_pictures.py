@@ -1,6 +1,6 @@
-"""Draw tracked faces: the README's picture from the synthetic mouse, or any frame of a video.
+"""Draw tracked faces: the README's film of the synthetic mouse, or any frame of a video.
 
-    python docs/make_pictures.py                          # docs/demo.png, as in the README
+    python docs/make_pictures.py                          # docs/demo.webp, as in the README
     python docs/make_pictures.py --video FILE --out DIR   # frames of a recording, for looking at
 
 Filled dots have a score above 0.5; hollow ones are guesses. Orange: eye; blue: pupil; green: nose;
@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from rtface.camera.synthetic import SyntheticCamera
+from rtface.camera.film import Film
 from rtface.camera.video import probe, read_frames
 from rtface.demo import SEED
 from rtface.engine import make_engine
@@ -68,6 +68,32 @@ def save_png(path: Path, rgb: np.ndarray) -> None:
         container.mux(stream.encode())
 
 
+def film_times(film: Film, fps: float) -> list[float]:
+    """Return the moments, s of the script, of a film that shows what happens to the mouse."""
+    times = []
+    for kind in ("blink", "lick", "scan", "groom", "bump"):
+        start = next(e.start_s for e in film.script.events if e.kind == kind)
+        times += np.arange(start - 0.8, start + 1.6, 1 / fps).tolist()
+    return times
+
+
+def save_film(path: Path, fps: int = 20, width: int = 480, height: int = 360) -> None:
+    """Write an animated WebP of the demo's mouse, tracked."""
+    bundle = load_bundle("default")
+    film = Film(SEED, width, height)
+    estimator = PoseEstimator(make_engine(bundle, "onnxruntime"), (height, width))
+    image = np.empty((height, width), np.uint8)
+    with av.open(str(path), "w", format="webp", options={"loop": "0"}) as container:
+        stream = container.add_stream("libwebp_anim", rate=fps)
+        stream.options = {"quality": "55", "compression_level": "6"}
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for t_s in film_times(film, fps):
+            film.draw(film.face.snap(film.script.at(t_s)), image)
+            picture = overlay(image, estimator(image), bundle.names, bundle.skeleton)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--video", type=Path, nargs="+", help="videos or stills instead")
@@ -78,14 +104,8 @@ def main() -> None:
     bundle = load_bundle(args.bundle)
     engine = make_engine(bundle, "onnxruntime")
     if not args.video:
-        camera = SyntheticCamera(640, 480, 100.0, SEED)
-        camera.start()
-        image = np.empty((480, 640), np.uint8)
-        camera.fill(image, 1.0)
-        pose = PoseEstimator(engine, image.shape)(image)
-        picture = overlay(image, pose, bundle.names, bundle.skeleton)
-        save_png(Path(__file__).parent / "demo.png", picture)
-        print(Path(__file__).parent / "demo.png")
+        save_film(Path(__file__).parent / "demo.webp")
+        print(Path(__file__).parent / "demo.webp")
         return
     args.out.mkdir(exist_ok=True, parents=True)
     for path in args.video:

@@ -48,6 +48,9 @@ class SyntheticSection(_CameraSection):
     height: int = Field(480, ge=64, le=4096, description="px")
     rate_hz: float = Field(100.0, gt=0, le=2000, description="frames per second")
     seed: int = Field(1, ge=0, le=999, description="which mouse; the same seed, the same film")
+    nuisances: bool = Field(
+        True, description="flashes, scanning light in the pupil, a spout, a knocked camera"
+    )
 
 
 class VideoSection(_CameraSection):
@@ -226,6 +229,7 @@ width = 640
 height = 480
 rate_hz = 100.0
 seed = 1                      # which mouse, 0 to 999
+nuisances = true              # flashes, scanning light in the pupil, a spout, a knocked camera
 # bbox = [0, 0, 640, 480]     # track only this part: left, top, width, height
 # delay_us = 0.0              # declared delay, exposure's midpoint -> delivery
 # delay_err_us = 10000.0      # bound on its error; one frame period if left out

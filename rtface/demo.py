@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtface.camera.synthetic import SyntheticTruth
+from rtface.camera.truth import SyntheticTruth
 from rtface.config import Rig, SyntheticSection
 from rtface.rings import ResultRingReader
 from rtface.types import Result
@@ -30,14 +30,13 @@ class TruthCheck:
     MAX_PX = 200.0
 
     def __init__(self, camera: str, section: SyntheticSection, names: tuple[str, ...]) -> None:
-        self._truth = SyntheticTruth(section.width, section.height, section.rate_hz, section.seed)
+        self._truth = SyntheticTruth(
+            section.width, section.height, section.rate_hz, section.seed, section.nuisances
+        )
         self._columns = [self._truth.names.index(name) for name in names]
         self._reader = ResultRingReader(camera)
         self._counts = np.zeros(int(self.MAX_PX / self.BIN_PX), np.int64)
         self.frames = 0
-        first = self._truth.at(0)
-        back, front = (self._truth.names.index(f"eye({end})") for end in ("back", "front"))
-        self.eye_width_px = float(np.hypot(*(first[back] - first[front])))
 
     def update(self) -> None:
         """Take in the results that came since the last call."""
@@ -45,7 +44,7 @@ class TruthCheck:
             self._add(result)
 
     def _add(self, result: Result) -> None:
-        truth = self._truth.at(result.ledger.frame_id)[self._columns]
+        truth = self._truth.points(result.ledger.frame_id)[self._columns]
         error = np.hypot(*(result.pose.xy - truth).T)
         bins = np.minimum(error / self.BIN_PX, len(self._counts) - 1).astype(int)
         np.add.at(self._counts, bins, 1)
@@ -64,7 +63,7 @@ class TruthCheck:
         median = self.percentile_px(50)
         return (
             f"error against the synthetic truth: median {median:.1f} px "
-            f"({100 * median / self.eye_width_px:.1f} % of the eye's width), "
+            f"({100 * median / self._truth.eye_width_px:.1f} % of the eye's width), "
             f"p90 {self.percentile_px(90):.1f} px, over {self.frames} frames"
         )
 

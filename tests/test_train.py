@@ -9,11 +9,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 
-from rtface.camera.face import KEYPOINTS, Face  # noqa: E402
+from rtface.camera.film import Film  # noqa: E402
 from rtface.engine import make_engine  # noqa: E402
 from rtface.engine.bundle import load_bundle  # noqa: E402
 from rtface.pose import Resampler, percentile_affine  # noqa: E402
 from rtface.train import augment, data, evaluate, export, fit  # noqa: E402
+from rtface.train.data import KEYPOINTS  # noqa: E402
 from rtface.train.network import Network, decode  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -21,6 +22,15 @@ DATA = Path(os.environ.get("RTFACE_DATA", REPOSITORY / "../shared/data"))
 needs_data = pytest.mark.skipif(
     not (DATA / "facemap_g7c1").is_dir(), reason=f"no real recordings in {DATA} (RTFACE_DATA)"
 )
+
+
+def face(seed, height, width, facing=None, t_s=5.0):
+    """A picture of a synthetic mouse and the keypoints that networks learn, hidden ones too."""
+    film = Film(seed, width, height, facing)
+    state = film.face.snap(film.script.at(t_s))
+    image = np.empty((height, width), np.uint8)
+    film.draw(state, image)
+    return image, film.face.points(state)[data._LEARNED]
 
 
 def rng(seed=0):
@@ -38,7 +48,7 @@ def dotted_bank(n=12):
         labels[[2, 7, 12]] = spots  # eye(front), nose(tip), pupil(back)
         images.append((220 * image).clip(0, 255).astype(np.uint8))
         points.append(labels)
-    return data._bank(images, points)
+    return data._bank(zip(images, points, strict=True))
 
 
 def brightest(picture, near):
@@ -50,11 +60,10 @@ def brightest(picture, near):
 
 def test_a_plain_view_is_what_the_resampler_makes():
     for height, width in ((480, 640), (646, 864), (540, 720), (200, 500)):
-        image = Face(3, height, width).render(0.2)[0]
-        points = Face(3, height, width).points(0.2)
+        image, points = face(3, height, width)
         resampler = Resampler((height, width), data.INPUT_SHAPE)
         wanted = resampler(image)
-        bank = data._bank([image], [points])
+        bank = data._bank([(image, points)])
         seen, xy = augment.look(
             bank, torch.tensor([0]), augment.plain_views(bank, torch.tensor([0]))
         )
@@ -82,12 +91,11 @@ def test_labels_stay_on_their_pixels_under_any_view():
 
 
 def test_a_flip_mirrors_places_and_keeps_names():
-    face = Face(1003, 384, 512, facing="left")
-    image, points = face.render(0.4)
+    image, points = face(1003, 384, 512, "left")
     mirrored = points * [-1, 1] + [511, 0]
-    other = Face(1003, 384, 512, facing="right").points(0.4)
+    _, other = face(1003, 384, 512, "right")
     np.testing.assert_allclose(mirrored, other, atol=1e-3)
-    bank = data._bank([image], [points])
+    bank = data._bank([(image, points)])
     plain = augment.plain_views(bank, torch.tensor([0]))
     sign = torch.tensor([-1.0, 1.0])  # x -> 255 - x
     flipped = plain._replace(
@@ -108,7 +116,7 @@ def test_normalising_a_batch_is_percentile_affine():
 
 
 def test_relit_pictures_stay_in_range_and_differ():
-    seen = torch.from_numpy(Face(2, 192, 256).render(0.1)[0].astype(np.float32))
+    seen = torch.from_numpy(face(2, 192, 256)[0].astype(np.float32))
     lit = augment.relight(seen.expand(8, 1, -1, -1), rng(2))
     assert lit.shape == (8, 1, 192, 256)
     assert 0 <= float(lit.min()) <= float(lit.max()) <= 255
@@ -170,7 +178,7 @@ def test_the_export_equals_torch_and_the_bundle_is_whole(tmp_path):
     engine = make_engine(load_bundle(tmp_path / "bundle"), "onnxruntime")
     deployed = export.Deployed(network)
     for seed in range(3):
-        image = Face(seed, 192, 256).render(0.5)[0]
+        image = face(seed, 192, 256)[0]
         scale, shift = percentile_affine(image)
         found = engine.infer(image, scale, shift)
         with torch.no_grad():

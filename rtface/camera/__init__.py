@@ -17,7 +17,9 @@ def open_camera(section: SyntheticSection | VideoSection) -> Camera:
     if isinstance(section, SyntheticSection):
         from rtface.camera.synthetic import SyntheticCamera
 
-        return SyntheticCamera(section.width, section.height, section.rate_hz, section.seed)
+        return SyntheticCamera(
+            section.width, section.height, section.rate_hz, section.seed, section.nuisances
+        )
     from rtface.camera.video import VideoCamera
 
     return VideoCamera(section.file, section.rate_hz, section.loop, section.fast)

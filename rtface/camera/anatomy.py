@@ -1,8 +1,9 @@
 """Where a mouse's face is and how it moves: the geometry of ``rtface.camera.face``, exact.
 
 The face is laid out in *head units*: the origin is the tip of the nose, ``u`` runs towards the
-ear, ``v`` runs down, and 1 is the distance from the nose to the eye. The soft parts are moved by
-Gaussian bumps of displacement, so a keypoint and the pixels under it move by the same field.
+ear, ``v`` runs down, and 1 is the distance from the nose to the eye. Nose, whisker pad and jaw are
+moved by fields of displacement that end where the next one begins, so a keypoint and the pixels
+under it move by the same field.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from rtface.camera.script import State
 from rtface.types import Float32Array
 
-#: Facemap's names in its order without the three that are never labelled, then the pupil.
+#: Facemap's names in its order, then the pupil.
 KEYPOINTS = (
     "eye(back)",
     "eye(bottom)",
@@ -22,8 +24,11 @@ KEYPOINTS = (
     "lowerlip",
     "mouth",
     "nose(bottom)",
+    "nose(r)",
     "nose(tip)",
     "nose(top)",
+    "nosebridge",
+    "paw",
     "whisker(I)",
     "whisker(III)",
     "whisker(II)",
@@ -65,42 +70,74 @@ _BOTTOM = np.array(
         [5.0, 2.3],
     ]
 )
-#: centre (u, v) and reach of the bumps that carry nose, whisker pad and lower lip
-BUMPS = np.array([[0.05, 0.05, 0.16], [0.45, 0.17, 0.17], [0.5, 0.61, 0.12]])
-_STILL = {
+
+
+class Field(NamedTuple):
+    """A soft part of the face: pixels within ``reach`` of the centre move with it, head units."""
+
+    u: float
+    v: float
+    reach: float
+
+    def weight(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Return how much of the displacement a place takes part in, 1 at the centre, 0 outside."""
+        distance = ((u - self.u) ** 2 + (v - self.v) ** 2) / self.reach**2
+        return np.asarray(np.maximum(0, 1 - distance) ** 2, np.float32)
+
+
+#: none reaches into another
+NOSE, PAD, JAW = Field(0.03, 0.04, 0.24), Field(0.47, 0.17, 0.22), Field(0.47, 0.61, 0.23)
+#: which field carries which keypoints, and where those rest
+_NOSE_POINTS = {
+    "nose(bottom)": (0.045, 0.165),
+    "nose(r)": (0.075, 0.05),
     "nose(tip)": (0.004, 0.0),
     "nose(top)": (0.1, -0.08),
-    "nose(bottom)": (0.045, 0.165),
-    "mouth": (0.37, 0.505),
-    "lowerlip": (0.47, 0.575),
 }
-#: whiskers: root (u, v), angle from straight back in rad (down positive), length; I, II, III first
-_WHISKERS = (
-    (0.52, 0.06, -0.25, 0.75),
-    (0.54, 0.17, 0.1, 0.85),
-    (0.48, 0.26, 0.5, 0.8),
-    (0.4, 0.04, 0.1, 0.6),
-    (0.4, 0.15, 0.5, 0.65),
-    (0.34, 0.27, 1.0, 0.6),
-    (0.27, 0.1, 0.9, 0.45),
-    (0.22, 0.25, 1.5, 0.4),
+_JAW_POINTS = {"lowerlip": (0.47, 0.575), "mouth": (0.37, 0.505)}
+_BRIDGE = (0.45, -0.3)
+
+#: whiskers: root (u, v), angle from straight back at rest (rad, down positive), length; I, II, III
+#: first. None of them crosses the eye.
+WHISKERS = np.array(
+    [
+        (0.53, 0.05, 0.2, 0.8),
+        (0.56, 0.16, 0.35, 0.9),
+        (0.5, 0.27, 0.6, 0.8),
+        (0.43, 0.04, 0.35, 0.7),
+        (0.45, 0.15, 0.55, 0.75),
+        (0.4, 0.25, 0.8, 0.7),
+        (0.34, 0.06, 0.6, 0.55),
+        (0.34, 0.17, 0.9, 0.55),
+        (0.31, 0.27, 1.2, 0.5),
+    ]
 )
+N_LABELLED_WHISKERS = 3
+#: half length and half height of a paw, head units
+PAW = (0.2, 0.12)
+#: how far the whiskers swing between drawn back and all the way forward, rad
+_SWING = 0.95
 
-N_WHISKERS = len(_WHISKERS)
 
+class Spout(NamedTuple):
+    """A lick spout: a tube that ends at a tip and comes from below, head units and rad."""
 
-class Motion(NamedTuple):
-    """Where the moving parts are at one phase of the loop."""
+    tip_u: float
+    tip_v: float
+    angle: float
+    radius: float
 
-    gaze: tuple[float, float]  # centre of the pupil, half eye widths from the eye's centre
-    pupil: float  # radius of the pupil, half eye widths
-    open: float  # 1 open lids, 0 shut
-    bumps: Float32Array  # (3, 2) displacement of nose, pad and lip, head units
-    whisk: float  # angle added to every whisker, rad
+    def place(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how far places are along the tube from its tip, and across from its axis."""
+        du, dv, c, s = u - self.tip_u, v - self.tip_v, np.cos(self.angle), np.sin(self.angle)
+        return du * c + dv * s, dv * c - du * s
 
 
 class Anatomy:
     """One animal and its place before one camera, without a single pixel.
+
+    The film that ``rtface.camera.film`` makes of it moves in small steps: ``snap`` takes any state
+    to the one that is drawn, and the truth is that of the drawn one.
 
     Parameters
     ----------
@@ -111,8 +148,8 @@ class Anatomy:
         Size of the picture, px.
     facing : "left", "right" or None
         Which way the nose points; None lets the seed decide.
-    loop_s : float
-        Natural time that one loop of phase 0 to 1 stands for, s; sets how often things repeat.
+    nuisances : bool
+        Whether most rigs have a lick spout before the mouth.
     """
 
     def __init__(
@@ -121,126 +158,166 @@ class Anatomy:
         height: int,
         width: int,
         facing: Literal["left", "right"] | None = None,
-        loop_s: float = 3.0,
+        nuisances: bool = True,
     ) -> None:
-        self.height, self.width, self.loop_s = height, width, loop_s
+        self.height, self.width = height, width
         rng = np.random.default_rng(seed)
         coin = rng.random() < 0.5
         self.facing = facing or ("right" if coin else "left")
-        self._px = rng.uniform(0.24, 0.5) * min(width, height * 4 / 3)  # px per head unit
-        self._tilt = rng.uniform(-0.15, 0.5)  # nose down, rad
+        self.px = rng.uniform(0.3, 0.5) * min(width, height * 4 / 3)  # px per head unit
+        tilt = rng.uniform(-0.15, 0.5)  # nose down, rad
         # the middle of the muzzle goes near the middle of the left half
-        self._cos, self._sin = float(np.cos(self._tilt)), float(np.sin(self._tilt))
+        self._cos, self._sin = float(np.cos(tilt)), float(np.sin(tilt))
         self._origin = (0.0, 0.0)
-        centre = self._to_px(np.array([0.55, 0.15]))
+        centre = self.to_px(np.array([0.55, 0.15]))
         self._origin = (
-            float(width * rng.uniform(0.36, 0.5) - centre[0]),
+            float(width * rng.uniform(0.36, 0.46) - centre[0]),
             float(height * rng.uniform(0.4, 0.55) - centre[1]),
         )
-        self._top = _TOP * [1, rng.uniform(0.85, 1.1)]
-        self._bottom = _BOTTOM * [1, rng.uniform(0.92, 1.08)]
-        self._still = np.array([_STILL[name] for name in KEYPOINTS[4:9]], np.float32)
-        self._still[:, 1] *= np.where(
-            self._still[:, 1] < 0, self._top[-1, 1] / _TOP[-1, 1], self._bottom[-1, 1] / 2.3
-        )
-        self._eye = np.array([1.0, -0.1]) + rng.uniform(-0.05, 0.05, 2)
-        self._eye_tilt = rng.uniform(0.15, 0.45)
-        self._eye_width = rng.uniform(0.13, 0.17)  # half of it, head units
+        self.top = _TOP * [1, rng.uniform(0.85, 1.1)]
+        self.bottom = _BOTTOM * [1, rng.uniform(0.92, 1.08)]
+        self.eye = np.array([1.0, -0.1]) + rng.uniform(-0.05, 0.05, 2)
+        self.eye_tilt = rng.uniform(0.15, 0.45)
+        self.eye_width = rng.uniform(0.13, 0.17)  # half of it, head units
         self._lids = rng.uniform(0.72, 0.9), rng.uniform(0.62, 0.8)  # heights in half eye widths
-        self._phases = rng.random(12)
-        self._pupil = rng.uniform(0.25, 0.6)
-        self._blink = rng.random()
-
-    def motion(self, phase: float) -> Motion:
-        """Return the state of the face at ``phase``; periodic with period 1."""
-        p = self._phases
-
-        def wave(k: int, hz: float) -> float:
-            cycles = max(1, round(hz * self.loop_s))
-            return float(np.sin(2 * np.pi * (cycles * phase + p[k])))
-
-        from_blink = abs((phase - self._blink + 0.5) % 1.0 - 0.5) * self.loop_s
-        lids = 1.0 - 0.97 * float(np.exp(-((from_blink / 0.12) ** 2)))
-        bout = 0.6 + 0.4 * wave(0, 0.3)  # whisking and sniffing wax and wane together
-        whisk = wave(1, 3.6)
-        bumps = np.array(
-            [
-                [0.01 * wave(2, 2.6), 0.022 * bout * wave(3, 3.6) + 0.03 * wave(4, 0.3)],
-                [0.035 * bout * whisk, 0.02 * bout * wave(5, 3.6)],
-                [0.03 * wave(6, 0.6), 0.02 + 0.03 * wave(7, 1.3)],
-            ],
-            np.float32,
+        rig = np.random.default_rng([seed, 4])
+        tip, angle, radius = (
+            rig.uniform(-0.04, 0.04, 2),
+            rig.uniform(1.9, 2.7),
+            rig.uniform(0.02, 0.04),
         )
-        return Motion(
-            gaze=(0.15 * wave(8, 0.6) + 0.05 * wave(9, 1.3), 0.09 * wave(10, 0.6)),
-            pupil=self._pupil * (1 + 0.3 * wave(11, 0.3)),
-            open=lids * (0.95 + 0.05 * wave(4, 0.6)),
-            bumps=bumps,
-            whisk=0.35 * bout * whisk,
+        has_spout = nuisances and rig.random() < 0.7
+        self.spout = Spout(0.2 + tip[0], 0.66 + tip[1], angle, radius) if has_spout else None
+        # in large pictures fewer steps, which would fill the memory
+        detail = float(np.clip(640 * 480 * 1.5 / (width * height), 0.15, 1.0))
+        self.whisk_steps, self.mouth_steps = round(128 * detail), round(64 * detail)
+        self.nose_steps = max(9, round(20 * detail)), max(15, round(44 * detail))
+        self._points: dict[tuple[str, tuple[float, float]], np.ndarray] = {}
+
+    def snap(self, state: State) -> State:
+        """Return the state that is drawn for ``state``: steps of about a third of a pixel."""
+        wide, high = 0.06, 0.13  # the nose's range, head units
+        across, down = self.nose_steps
+        return state._replace(
+            whisk=round(state.whisk * (self.whisk_steps - 1)) / (self.whisk_steps - 1),
+            mouth=round(state.mouth * (self.mouth_steps - 1)) / (self.mouth_steps - 1),
+            nose_x=round(state.nose_x / wide * (across - 1)) * wide / (across - 1),
+            nose_y=round(state.nose_y / high * (down - 1)) * high / (down - 1),
+            # whole pixels: the picture is not resampled
+            shift_x=round(state.shift_x * self.width) / self.width,
+            shift_y=round(state.shift_y * self.width) / self.width,
         )
 
-    def points(self, phase: float) -> Float32Array:
-        """Return the keypoints (K, 2) float32 in px, in the order of ``KEYPOINTS``."""
-        state = self.motion(phase)
-        muzzle = _pushed(self._still, state.bumps)
-        # a whisker's label sits where it leaves the fur
-        whiskers = np.array([self._whisker(i, state)[1] for i in (0, 2, 1)])
-        upper, lower = self._lid_heights(state.open)
+    def points(self, state: State) -> Float32Array:
+        """Return the keypoints (K, 2) float32 in px for a snapped state, as ``KEYPOINTS``.
+
+        Those that are hidden behind lids or a paw are where they would be seen without; a paw that
+        is not near the face is below the picture.
+        """
+        upper, lower = self.lid_heights(state.lids)
         eye = self._from_eye(np.array([[1, 0], [0, lower], [-1, 0], [0, -upper]]))
-        (x, y), r = state.gaze, state.pupil
+        (x, y), r = (state.gaze_x, state.gaze_y), state.pupil
         pupil = self._from_eye(np.array([[x + r, y], [x, y + r], [x - r, y], [x, y - r]]))
-        xy = self._to_px(np.concatenate([eye, muzzle, whiskers, pupil]))
+        nose = self._moved("nose", NOSE, (state.nose_x, state.nose_y))
+        jaw = self._moved("jaw", JAW, jaw_move(state.mouth))
+        roots = self._moved("pad", PAD, pad_move(state.whisk))[:N_LABELLED_WHISKERS]
+        fixed = np.array([_BRIDGE, (state.paw_u, state.paw_v)])
+        fixed[0, 1] *= self.top[-1, 1] / _TOP[-1, 1]
+        parts = [eye, jaw, nose, fixed, roots[[0, 2, 1]], pupil]
+        xy = self.to_px(np.concatenate(parts))[_ORDER]
+        xy += np.array([state.shift_x, state.shift_y]) * self.width
         if self.facing == "right":
             xy[:, 0] = self.width - 1 - xy[:, 0]
         return xy.astype(np.float32)
 
-    def _to_px(self, uv: np.ndarray) -> np.ndarray:
-        """Map head units (..., 2) to px of a picture that faces left."""
-        u, v = uv[..., 0] * self._px, uv[..., 1] * self._px
+    def _moved(self, name: str, field: Field, move: tuple[float, float]) -> np.ndarray:
+        """Return where the points that ``field`` carries are, head units; remembered per step."""
+        if (name, move) not in self._points:
+            if name == "pad":
+                rest = WHISKERS[:, :2]
+            else:
+                rest = np.array(list((_NOSE_POINTS if name == "nose" else _JAW_POINTS).values()))
+                scale = self.top[-1, 1] / _TOP[-1, 1], self.bottom[-1, 1] / _BOTTOM[-1, 1]
+                rest = rest * np.stack([np.ones(len(rest)), np.where(rest[:, 1] < 0, *scale)], 1)
+            self._points[name, move] = _pushed(rest, field, np.array(move))
+        return self._points[name, move]
+
+    def whisker_lines(self, whisk: float) -> np.ndarray:
+        """Return the knots (n, 15, 2) of all whiskers from their roots outwards, head units."""
+        roots = self._moved("pad", PAD, pad_move(whisk))
+        along = np.linspace(0, 1, 15)
+        # bends back as it leaves the face; forward is towards the nose, over the chin
+        direction = (WHISKERS[:, 2] + _SWING * whisk)[:, None] - 0.45 * along
+        step = np.stack([np.cos(direction), np.sin(direction)], -1) * WHISKERS[:, 3, None, None]
+        return np.asarray(roots[:, None] + np.cumsum(step / 14, axis=1) - step[:, :1] / 14)
+
+    def lid_heights(self, opened: float) -> tuple[float, float]:
+        """Return how far the upper lid's edge is above the eye's axis and the lower's below.
+
+        In half eye widths at the middle of the eye; a shut eye's edges meet a little below it.
+        """
+        meet = 0.3 * self._lids[1]
+        return (
+            (self._lids[0] + meet) * opened - meet,
+            (self._lids[1] - meet) * opened + meet,
+        )
+
+    def to_px(self, uv: np.ndarray) -> np.ndarray:
+        """Map head units (..., 2) to px of a picture that faces left, before the camera moved."""
+        u, v = uv[..., 0] * self.px, uv[..., 1] * self.px
         x = u * self._cos + v * self._sin + self._origin[0]
         y = v * self._cos - u * self._sin + self._origin[1]
         return np.stack([x, y], -1)
 
-    def _to_head(self, x: np.ndarray, y: np.ndarray) -> tuple[Float32Array, Float32Array]:
-        """Map px to head units; inverse of ``_to_px``."""
-        x, y = (x - self._origin[0]) / self._px, (y - self._origin[1]) / self._px
-        u, v = x * self._cos - y * self._sin, x * self._sin + y * self._cos
+    def to_head(self, x: np.ndarray, y: np.ndarray) -> tuple[Float32Array, Float32Array]:
+        """Map px to head units; inverse of ``to_px``."""
+        u, v = self.turned_back(x - self._origin[0], y - self._origin[1])
         return u.astype(np.float32), v.astype(np.float32)
+
+    def turned_back(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Map displacements in px to head units; inverse of ``turned``."""
+        return (x * self._cos - y * self._sin) / self.px, (x * self._sin + y * self._cos) / self.px
+
+    def turned(self, move: tuple[float, float]) -> tuple[float, float]:
+        """Map a displacement in head units to px along x and y of a picture that faces left."""
+        u, v = move[0] * self.px, move[1] * self.px
+        return u * self._cos + v * self._sin, v * self._cos - u * self._sin
 
     def _from_eye(self, xy: np.ndarray) -> np.ndarray:
         """Map half eye widths in the eye's own axes to head units."""
-        c, s = np.cos(self._eye_tilt), np.sin(self._eye_tilt)
+        c, s = np.cos(self.eye_tilt), np.sin(self.eye_tilt)
         turned = np.stack([xy[:, 0] * c - xy[:, 1] * s, xy[:, 0] * s + xy[:, 1] * c], -1)
-        return np.asarray(turned * self._eye_width + self._eye)
-
-    def _lid_heights(self, opened: float) -> tuple[float, float]:
-        return self._lids[0] * (1.15 * opened - 0.15), self._lids[1] * (0.6 + 0.4 * opened)
-
-    def _whisker(self, i: int, state: Motion) -> np.ndarray:
-        """Return the knots (N, 2) of a whisker from its root outwards, head units."""
-        u, v, angle, length = _WHISKERS[i]
-        root = _pushed(np.array([[u, v]], np.float32), state.bumps)[0]
-        along = np.linspace(0, 1, 15)
-        # bends down as it leaves the face
-        direction = angle - state.whisk + 0.35 * along
-        step = np.stack([np.cos(direction), np.sin(direction)], -1) * length / 14
-        return np.asarray(root + np.cumsum(step, axis=0) - step[0])
+        return np.asarray(turned * self.eye_width + self.eye)
 
 
-def bump_weight(u: np.ndarray, v: np.ndarray, bump: np.ndarray) -> np.ndarray:
-    """Return the weight of one bump of displacement, 1 at its centre."""
-    distance = ((u - bump[0]) ** 2 + (v - bump[1]) ** 2) / bump[2] ** 2
-    return np.asarray(np.exp(-0.5 * distance), np.float32)
+_PARTS = (
+    *KEYPOINTS[:4],
+    *_JAW_POINTS,
+    *_NOSE_POINTS,
+    *("nosebridge", "paw", "whisker(I)", "whisker(III)", "whisker(II)"),
+    *KEYPOINTS[15:],
+)
+_ORDER = [_PARTS.index(name) for name in KEYPOINTS]
 
 
-def _pushed(uv: Float32Array, moves: Float32Array) -> np.ndarray:
-    """Return where points (N, 2) of the resting face are when the bumps have moved, head units.
+def pad_move(whisk: float) -> tuple[float, float]:
+    """Return the displacement of the whisker pad, which goes forward with its whiskers."""
+    return 0.03 - 0.075 * whisk, 0.005 - 0.03 * whisk
+
+
+def jaw_move(mouth: float) -> tuple[float, float]:
+    """Return the displacement of the lower jaw, open at 0.5 (the rest of the way is the tongue)."""
+    opened = min(1.0, 2 * mouth)
+    return 0.02 * opened, 0.085 * opened
+
+
+def _pushed(uv: np.ndarray, field: Field, move: np.ndarray) -> np.ndarray:
+    """Return where points (N, 2) of the resting face are when ``field`` has moved, head units.
 
     The picture is drawn backwards (every pixel asks where it came from), so this solves
     ``p - displacement(p) = uv``; the field is gentle and the iteration contracts.
     """
     p = uv.astype(np.float64)
-    for _ in range(12):
-        weights = np.stack([bump_weight(p[:, 0], p[:, 1], bump) for bump in BUMPS], -1)
-        p = uv + weights @ moves
+    for _ in range(40):
+        p = uv + field.weight(p[:, 0], p[:, 1])[:, None] * move
     return p

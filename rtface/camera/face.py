@@ -1,29 +1,53 @@
-"""A procedural infrared side view of a mouse's face that knows exactly where its keypoints are.
+"""A procedural infrared side view of a mouse's face: the painting of ``rtface.camera.anatomy``.
 
-One seed is one animal in one rig: outline, size, place, facing, fur, light and background. The
-face moves in a closed loop of phase 0 to 1: gaze, pupil, lids, nose, whisker pad and lower lip.
-The geometry is in ``rtface.camera.anatomy``; here it is painted.
+One seed is one animal in one rig: outline, size, place, facing, fur, light and background. Most of
+the picture never changes and is painted once; the parts that move are painted when they are first
+seen at a place and remembered (``Part``); the eye is painted anew in every frame.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
+import math
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from rtface.camera import paint
-from rtface.camera.anatomy import BUMPS, KEYPOINTS, N_WHISKERS, Anatomy, Motion, bump_weight
-from rtface.types import Float32Array, UInt8Image
+from rtface.camera.anatomy import KEYPOINTS, N_LABELLED_WHISKERS, WHISKERS, Anatomy
+from rtface.camera.script import State
+from rtface.types import Float32Array
 
 __all__ = ["HEADROOM", "KEYPOINTS", "Face"]
 
 #: Grey levels stay this far from 0 and 255, so that noise can be added without saturating.
 HEADROOM = 12
+#: how far a knock may move the picture, widths of the picture
+_MOST_SHIFT = 0.025
+
+Where = tuple[slice, slice]
+Int16Image = npt.NDArray[np.int16]
 
 
 class Face(Anatomy):
-    """An animal that can be drawn; the parameters are those of ``Anatomy``."""
+    """An animal that can be painted, on a canvas that is larger than the picture by ``margin``.
+
+    Parameters
+    ----------
+    seed, height, width, facing
+        As in ``Anatomy``.
+    nuisances : bool
+        A vignette, and the spout of ``Anatomy``.
+
+    Attributes
+    ----------
+    margin : int
+        px of canvas on each side of the picture, for a knocked camera.
+    fur : ndarray (H + 2 margin, W + 2 margin) float32
+        The resting face, facing left, without what is in front of it.
+    ground : ndarray, int16
+        The same with what is in front of it: the canvas that every frame starts from.
+    """
 
     def __init__(
         self,
@@ -31,101 +55,90 @@ class Face(Anatomy):
         height: int,
         width: int,
         facing: Literal["left", "right"] | None = None,
-        loop_s: float = 3.0,
+        nuisances: bool = True,
     ) -> None:
-        super().__init__(seed, height, width, facing, loop_s)
+        super().__init__(seed, height, width, facing, nuisances)
         rng = np.random.default_rng([seed, 1])
-        self._levels = {
+        self.margin = math.ceil(_MOST_SHIFT * width) + 1
+        self.levels = {
             "fur": rng.uniform(60, 120),
-            "eye": rng.uniform(0.25, 0.6),  # of the fur
-            "pupil": rng.uniform(0.25, 0.75),  # of the eye
+            "eye": rng.uniform(0.2, 0.55),  # of the fur
+            "pupil": rng.uniform(0.2, 0.65),  # of the eye
             "rim": rng.uniform(0.5, 1.3),  # of the fur
         }
-        self._glints = rng.uniform(-0.45, 0.45, (int(rng.integers(1, 4)), 2))
-        self._contrast = rng.uniform(35, 90)
-        self._base_rng = rng
+        self.glints = rng.uniform(-0.45, 0.45, (int(rng.integers(1, 4)), 2))
+        self.contrast = rng.uniform(35, 90)
+        y, x = np.mgrid[-self.margin : height + self.margin, -self.margin : width + self.margin]
+        self.fur = self._paint_ground(rng, x.astype(np.float32), y.astype(np.float32))
+        rig = np.random.default_rng([seed, 5])
+        dark = rig.uniform(0, 0.5) if nuisances else 0.0
+        from_middle = np.hypot(x / width - 0.5, y / width - 0.5 * height / width)
+        self.fur *= (1 - dark * np.minimum(1, from_middle / 0.625) ** 2).astype(np.float32)
+        self._front = self._paint_spout(rig, x.astype(np.float32), y.astype(np.float32))
+        image = self.fur.copy()
+        self.in_front(image, (slice(None), slice(None)))
+        self.ground: Int16Image = clipped(image)
+        self._eye = _Grid(
+            self, self.patch(self.eye - 1.4 * self.eye_width, self.eye + 1.4 * self.eye_width)
+        )
 
-    def render(self, phase: float) -> tuple[UInt8Image, Float32Array]:
-        """Return the picture (H, W) uint8 at ``phase`` and its keypoints (K, 2) float32 in px."""
-        state = self.motion(phase)
-        image = self._base.copy()
-        self._paint_muzzle(image, state)
-        self._paint_eye(image, state)
-        for i in range(N_WHISKERS):
-            line = self._to_px(self._whisker(i, state))
-            steps = max(2, int(2 * np.abs(np.diff(line, axis=0)).sum()))
-            at = np.linspace(0, len(line) - 1, steps)
-            knots = np.arange(len(line))
-            curve = np.stack([np.interp(at, knots, line[:, k]) for k in (0, 1)], -1)
-            cover = np.linspace(1, 0.15, steps)
-            # thicker than the single pixel of a stroke, so that it outlives being halved
-            curve, cover = np.concatenate([curve, curve + 0.8]), np.tile(cover, 2)
-            ink = cover.astype(np.float32)
-            paint.stroke(image, curve.astype(np.float32), ink, self._contrast)
-        np.clip(image, HEADROOM, 255 - HEADROOM, out=image)
-        picture = image.astype(np.uint8)
-        if self.facing == "right":
-            picture = np.ascontiguousarray(picture[:, ::-1])
-        return picture, self.points(phase)
+    def patch(self, low: np.ndarray, high: np.ndarray) -> Where:
+        """Return the rows and columns of the canvas that hold a box of head units."""
+        (u0, v0), (u1, v1) = low, high
+        corners = self.to_px(np.array([[u0, v0], [u0, v1], [u1, v0], [u1, v1]])) + self.margin
+        first, last = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int) + 1
+        height, width = self.fur.shape
+        rows = slice(max(0, first[1]), max(0, min(height, last[1])))
+        return rows, slice(max(0, first[0]), max(0, min(width, last[0])))
 
-    def _patch(self, *uv: tuple[float, float]) -> tuple[slice, slice]:
-        """Return the rows and columns that hold a box given by two corners in head units."""
-        (u0, v0), (u1, v1) = uv
-        corners = self._to_px(np.array([[u0, v0], [u0, v1], [u1, v0], [u1, v1]]))
-        low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int) + 1
-        rows = slice(max(0, low[1]), max(0, min(self.height, high[1])))
-        return rows, slice(max(0, low[0]), max(0, min(self.width, high[0])))
+    def in_front(self, image: Float32Array, where: Where) -> None:
+        """Paint what stands between face and camera into a part of the canvas, in place."""
+        if self._front is not None:
+            level, cover = self._front
+            paint.blend(image, level[where], cover[where])
 
-    @cached_property
-    def _muzzle(self) -> tuple[tuple[slice, slice], Float32Array, Float32Array, Float32Array]:
-        """The part of the picture that moves: where it is, its px grid and the bumps' weights."""
-        where = self._patch((-0.4, -0.4), (0.95, 0.95))
-        y, x = np.mgrid[where].astype(np.float32)
-        u, v = self._to_head(x, y)
-        weights = np.stack([bump_weight(u, v, bump) for bump in BUMPS]) * np.float32(self._px)
-        return where, x, y, weights
-
-    def _paint_muzzle(self, image: Float32Array, state: Motion) -> None:
-        where, x, y, weights = self._muzzle
-        turn = np.array([[self._cos, -self._sin], [self._sin, self._cos]], np.float32)
-        moves = state.bumps @ turn  # rows: displacement of each bump along x and y
-        dx, dy = np.tensordot(moves.T, weights, 1).astype(np.float32)
-        image[where] = paint.sample(self._base, x - dx, y - dy)
-
-    def _paint_eye(self, image: Float32Array, state: Motion) -> None:
-        reach = 1.4 * self._eye_width
-        where = self._patch(tuple(self._eye - reach), tuple(self._eye + reach))
-        part = image[where]
-        if not part.size:
+    def paint_eye(self, canvas: Int16Image, state: State) -> None:
+        """Paint lids, eye, pupil and glints into the canvas, in place."""
+        grid = self._eye
+        if not grid.rest.size:
             return
-        y, x = np.mgrid[where]
-        u, v = self._to_head(x, y)
-        u, v = (u - self._eye[0]) / self._eye_width, (v - self._eye[1]) / self._eye_width
-        c, s = np.cos(self._eye_tilt), np.sin(self._eye_tilt)
-        ex, ey = (u * c + v * s).astype(np.float32), (v * c - u * s).astype(np.float32)
-        half = np.sqrt(np.maximum(0, 1 - ex * ex))
-        edge = 1.2 / (self._px * self._eye_width)  # a little more than a pixel
-        fur, levels = self._levels["fur"], self._levels
-        socket = np.hypot(ex, ey / np.float32(0.85))
-        paint.blend(part, fur * levels["rim"], 0.8 * paint.soft(1.15 - socket, 0.25))
-        paint.blend(part, fur * 0.85, paint.soft(1.0 - socket, 0.15))  # the lids' skin
-        upper, lower = self._lid_heights(state.open)
-        ball = paint.soft(np.minimum(ey + upper * half, lower * half - ey), edge)
-        paint.blend(part, fur * levels["eye"], ball)
-        radius = np.hypot(ex - state.gaze[0], ey - state.gaze[1])
-        hole = ball * paint.soft(state.pupil - radius, edge)
-        paint.blend(part, fur * levels["eye"] * levels["pupil"], hole)
-        for gx, gy in self._glints:
-            glint = np.exp(-((ex - gx) ** 2 + (ey - gy) ** 2) / 0.006).astype(np.float32)
-            paint.blend(part, 240.0, ball * glint)
+        levels, fur = self.levels, self.levels["fur"]
+        upper, lower = self.lid_heights(state.lids)
+        top, bottom = -upper * grid.half, lower * grid.half
+        opening = np.minimum(grid.y - top, bottom - grid.y)
+        # the soft edges of shut lids must not leave a slit
+        ball = paint.soft(opening, grid.edge) * np.float32(min(1.0, 10 * state.lids))
+        image = grid.rest + ball * (fur * levels["eye"] - grid.rest)
+        radius = np.hypot(grid.x - np.float32(state.gaze_x), grid.y - np.float32(state.gaze_y))
+        hole = paint.soft(state.pupil - radius, grid.edge)
+        hole *= ball
+        # light of the microscope comes out of the pupil
+        dark = levels["eye"] * levels["pupil"]
+        paint.blend(image, fur * (1.9 if state.scan > 0.5 else dark), hole)
+        paint.blend(image, 240.0, grid.glints * ball)
+        # the edges of the lids are dark and wet, also where they meet in a shut eye
+        edge = paint.soft(0.05 - np.abs(opening), 0.06) * grid.inside
+        paint.blend(image, fur * 0.3, np.float32(0.7) * edge)
+        canvas[grid.where] = clipped(image)
 
-    @cached_property
-    def _base(self) -> Float32Array:
-        """The picture without what moves: background, head, ear, mouth and nostril."""
-        rng = self._base_rng
-        y, x = np.mgrid[0 : self.height, 0 : self.width].astype(np.float32)
-        u, v = self._to_head(x, y)
-        shape = (self.height, self.width)
+    def _paint_spout(
+        self, rng: np.random.Generator, x: Float32Array, y: Float32Array
+    ) -> tuple[Float32Array, Float32Array] | None:
+        """Return level and cover of the lick spout on the canvas; None where there is none."""
+        if self.spout is None:
+            return None
+        along, across = self.spout.place(*self.to_head(x, y))
+        cover = paint.soft(np.minimum(self.spout.radius - np.abs(across), along), 2.0 / self.px)
+        shine = np.exp(-((across / self.spout.radius - 0.3) ** 2) / 0.08)
+        level = rng.uniform(30, 120) + rng.uniform(60, 120) * shine
+        return level.astype(np.float32), cover
+
+    def _paint_ground(
+        self, rng: np.random.Generator, x: Float32Array, y: Float32Array
+    ) -> Float32Array:
+        """Return the picture without what moves: background, head, ear, mouth and nostril."""
+        u, v = self.to_head(x, y)
+        shape = x.shape
         back = rng.choice([18, 30, 60, 150], p=[0.4, 0.3, 0.2, 0.1])
         ground = back * (1 + 0.35 * paint.smooth_noise(rng, shape, 4))
         image: Float32Array = np.asarray(ground, np.float32)
@@ -136,8 +149,8 @@ class Face(Anatomy):
         fine = 260.0 / rng.uniform(0.8, 1.6)  # hairs get finer in larger pictures, as in life
         row = (v + 0.25 * u * u * np.sign(v - 0.1)) * fine
         hair = tile[row.astype(np.int32) % 256, (u * fine).astype(np.int32) % 256]
-        upper = np.interp(u, self._top[:, 0], self._top[:, 1]).astype(np.float32)
-        lower = np.interp(u, self._bottom[:, 0], self._bottom[:, 1]).astype(np.float32)
+        upper = np.interp(u, self.top[:, 0], self.top[:, 1]).astype(np.float32)
+        lower = np.interp(u, self.bottom[:, 0], self.bottom[:, 1]).astype(np.float32)
         inside = np.minimum(np.minimum(v - upper, lower - v), u + 0.01)
         level = 0.8 + rng.uniform(-0.35, 0.35) * v + rng.uniform(0.2, 1.2) * np.exp(-u / 0.25)
         level += rng.uniform(0.0, 1.2) * np.exp(-np.maximum(0, lower - v) / 0.1)
@@ -149,15 +162,40 @@ class Face(Anatomy):
         paint.blend(level, 0.35, 0.8 * paint.soft(0.015 - mouth, 0.02))
         nostril = np.hypot((u - 0.06) / 0.03, (v - 0.05) / 0.02)
         paint.blend(level, 0.3, 0.8 * paint.soft(1 - nostril, 0.5))
-        dots = np.hypot((u * 14) % 1 - 0.5, (v * 11) % 1 - 0.5) + 4 * _far_from_pad(u, v)
-        paint.blend(level, 0.5, 0.5 * paint.soft(0.25 - dots, 0.2))
-        edge = 2.5 / self._px + 0.01
+        for i, (at_u, at_v) in enumerate(WHISKERS[:, :2]):  # follicles, the labelled ones larger
+            near = np.hypot(u - at_u, v - at_v)
+            size = 0.022 if i < N_LABELLED_WHISKERS else 0.012
+            paint.blend(level, 0.35, 0.75 * paint.soft(size - near, 0.012))
+        edge = 2.5 / self.px + 0.01
         cover = paint.soft(inside + np.float32(0.006) * hair, edge)
-        paint.blend(image, self._levels["fur"] * level, cover)
+        paint.blend(image, self.levels["fur"] * level, cover)
         return image
 
 
-def _far_from_pad(u: Float32Array, v: Float32Array) -> Float32Array:
-    """Return how far outside of the whisker pad's box a place is, head units."""
-    inside = np.minimum(0.2 - np.abs(u - 0.38), 0.16 - np.abs(v - 0.17))
-    return np.asarray(np.maximum(0, -inside), np.float32)
+class _Grid:
+    """The eye's own coordinates on its part of the canvas, and the skin without an eye."""
+
+    def __init__(self, face: Face, where: Where) -> None:
+        self.where = where
+        rows, columns = where
+        y, x = np.mgrid[rows, columns].astype(np.float32) - np.float32(face.margin)
+        u, v = face.to_head(x, y)
+        u, v = (u - face.eye[0]) / face.eye_width, (v - face.eye[1]) / face.eye_width
+        c, s = np.cos(face.eye_tilt), np.sin(face.eye_tilt)
+        self.x, self.y = (u * c + v * s).astype(np.float32), (v * c - u * s).astype(np.float32)
+        self.half = np.sqrt(np.maximum(0, 1 - self.x * self.x))
+        #: a little more than a pixel, half eye widths
+        self.edge = 1.2 / (face.px * face.eye_width)
+        self.inside = paint.soft(1.0 - np.abs(self.x), 2 * self.edge)
+        squared = [(self.x - gx) ** 2 + (self.y - gy) ** 2 for gx, gy in face.glints]
+        self.glints = np.exp(-160 * np.min(squared, axis=0)).astype(np.float32)
+        fur, socket = face.levels["fur"], np.hypot(self.x, self.y / np.float32(0.85))
+        #: what is seen of the eye's surroundings and of shut lids
+        self.rest = face.fur[where].copy()
+        paint.blend(self.rest, fur * face.levels["rim"], 0.8 * paint.soft(1.15 - socket, 0.25))
+        paint.blend(self.rest, fur * 0.85, paint.soft(1.0 - socket, 0.15))
+
+
+def clipped(image: Float32Array) -> Int16Image:
+    """Return grey levels as int16, within the headroom."""
+    return np.clip(image, HEADROOM, 255 - HEADROOM).astype(np.int16)

@@ -1,7 +1,7 @@
-"""A camera made of numpy: a moving face with known keypoints, in real time.
+"""A camera made of numpy: the face of a mouse with known keypoints, in real time.
 
-A loop of pictures is drawn once; every frame is one of them plus noise. Which one, and which
-noise, depends on the frame's id alone, so a run can be repeated pixel by pixel.
+What a frame shows, and its noise, depend on the frame's id alone, so a run can be repeated pixel by
+pixel.
 """
 
 from __future__ import annotations
@@ -12,62 +12,16 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from rtface.camera.anatomy import KEYPOINTS, Anatomy
-from rtface.camera.face import HEADROOM, Face
+from rtface.camera.face import HEADROOM
+from rtface.camera.film import Film
 from rtface.camera.pacing import NS_PER_S, Pacer
-from rtface.types import (
-    CameraCounts,
-    CameraInfo,
-    Float32Array,
-    Image,
-    Lost,
-    Stamp,
-)
+from rtface.camera.truth import SyntheticTruth
+from rtface.types import CameraCounts, CameraInfo, Image, Lost, Stamp
 
-#: pictures of the face per second of its own motion
-LOOP_FPS = 32
-#: pixels in the whole loop: 64 pictures of 640x480, a second or two to draw and 20 MB to keep
-_LOOP_PIXELS = 64 * 640 * 480
 _NOISE_SD = 3.0
 _NOISE_EXTRA = 1 << 16
 #: an odd constant whose multiples are spread evenly over 32 bits (Knuth, TAOCP 6.4)
 _SPREAD = 2654435761
-
-
-class SyntheticTruth:
-    """The keypoints that a ``SyntheticCamera`` of the same four numbers shows; draws nothing.
-
-    Parameters
-    ----------
-    width, height : int
-        Size of the frames, px.
-    rate_hz : float
-        Frames per second.
-    seed : int
-        The animal; see ``Face``.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Names of the keypoints, in order.
-    """
-
-    names = KEYPOINTS
-
-    def __init__(self, width: int, height: int, rate_hz: float, seed: int) -> None:
-        self.rate_hz = rate_hz
-        self.n_loop = int(np.clip(_LOOP_PIXELS // (width * height), 16, 128))
-        self.loop_s = self.n_loop / LOOP_FPS
-        face = Anatomy(seed, height, width, loop_s=self.loop_s)
-        self._points = [face.points(i / self.n_loop) for i in range(self.n_loop)]
-
-    def loop_index(self, frame_id: int) -> int:
-        """Return which picture of the loop frame ``frame_id`` shows, 0 to ``n_loop - 1``."""
-        return round(frame_id * LOOP_FPS / self.rate_hz) % self.n_loop
-
-    def at(self, frame_id: int) -> Float32Array:
-        """Return the keypoints (K, 2) float32 of that frame, px, pixel centres at integers."""
-        return self._points[self.loop_index(frame_id)].copy()
 
 
 class SyntheticCamera:
@@ -83,7 +37,9 @@ class SyntheticCamera:
     rate_hz : float
         Frames per second, above 0.
     seed : int
-        The animal; see ``Face``.
+        The animal; see ``Anatomy``.
+    nuisances : bool
+        What rigs do to a face: flashes, scanning light, a knocked camera; see ``Script``.
     clock, sleep : callable
         ``perf_counter_ns`` and ``sleep``, or a test's own.
     """
@@ -94,14 +50,14 @@ class SyntheticCamera:
         height: int,
         rate_hz: float,
         seed: int,
+        nuisances: bool = True,
         clock: Callable[[], int] = time.perf_counter_ns,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.info = CameraInfo(height=height, width=width, bits=8, rate_hz=rate_hz)
-        self.known = SyntheticTruth(width, height, rate_hz, seed)
-        n = self.known.n_loop
-        face = Face(seed, height, width, loop_s=self.known.loop_s)
-        self._loop = np.stack([face.render(i / n)[0] for i in range(n)])
+        self.known = SyntheticTruth(width, height, rate_hz, seed, nuisances)
+        self._film = Film(seed, width, height, nuisances=nuisances)
+        self._film.prepare()
         self._noise = _noise_bank(seed, height * width + _NOISE_EXTRA)
         self._clock = clock
         self._pacer = Pacer(round(NS_PER_S / rate_hz), clock, sleep)
@@ -121,13 +77,11 @@ class SyntheticCamera:
         height, width = self.info.height, self.info.width
         offset = frame_id * _SPREAD % 2**32 % _NOISE_EXTRA
         noise = self._noise[offset : offset + height * width].reshape(height, width)
+        assert out.dtype == np.uint8  # as ``info.bits`` says
+        self._film.draw(self.known.state(frame_id), out.view(np.uint8))
         # uint8 wraps, so a bank of small two's complement numbers adds and subtracts
-        np.add(self._loop[self.known.loop_index(frame_id)], noise, out=out)
+        np.add(out, noise, out=out)
         return Stamp(0, frame_id, self._pacer.deadline_ns(frame_id), self._clock())
-
-    def truth(self, frame_id: int) -> Float32Array:
-        """Return the keypoints (K, 2) float32 of that frame, px, pixel centres at integers."""
-        return self.known.at(frame_id)
 
     def counts(self) -> CameraCounts:
         """Return what was made and lost so far; made = delivered + lost at any time."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rtface.camera.face import KEYPOINTS
 from rtface.engine import make_engine
 from rtface.engine.bundle import load_bundle
 from rtface.train import data, evaluate, export, fit
@@ -29,8 +29,8 @@ def train(
     minutes: float = 25.0,
     holdout: bool = False,
     seed: int = 0,
-    synthetic_fraction: float = 0.2,
-    n_faces: int = 400,
+    synthetic_fraction: float = 0.4,
+    n_faces: int = 900,
     name: str = "mouse-face-side",
     threads: int = 1,
     holdout_bundle: Path | None = None,
@@ -96,7 +96,7 @@ def train(
         "facemap_g7c1": sorted({still.group for still in seen[0]}),
         "schroeder_face": sorted({still.group for still in seen[1]}),
         "stills": [len(stills) for stills in seen],
-        "keypoints": len(KEYPOINTS),
+        "keypoints": len(data.KEYPOINTS),
     }
     export.write_bundle(network, out_dir, name, training, {})
     scores = {"these_weights": judge(out_dir, data_dir)}
@@ -127,6 +127,7 @@ def judge(bundle_dir: Path, data_dir: Path | None, quick: bool = False) -> dict[
     -------
     dict
         Per set: ``groups`` (videos, animals or seeds judged by) and ``rows`` (``evaluate.Row``).
+        ``minute``: the median error of whole synthetic minutes, % of the eye's width.
     """
     engine = make_engine(load_bundle(bundle_dir), "onnxruntime")
     scores: dict[str, Any] = {}
@@ -143,6 +144,14 @@ def judge(bundle_dir: Path, data_dir: Path | None, quick: bool = False) -> dict[
     seeds = range(8 if quick else 40)
     rows = evaluate.synthetic_table(engine, seeds, range(1000, 1040))
     scores["synthetic"] = _score(list(seeds), rows)
+    minutes = {seed: evaluate.minute(engine, seed) for seed in range(2 if quick else 10)}
+    scores["minute"] = {
+        "seeds": list(minutes),
+        "median_eye_pct": [round(float(np.median(m)), 2) for m in minutes.values()],
+        "overall_median_eye_pct": round(
+            float(np.median(np.concatenate(list(minutes.values())))), 2
+        ),
+    }
     return scores
 
 

@@ -11,8 +11,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-from rtface.camera.face import KEYPOINTS
-from rtface.train.data import INPUT_SHAPE, Bank
+from rtface.train.data import INPUT_SHAPE, KEYPOINTS, Bank
 
 _EYE_FRONT, _NOSE = KEYPOINTS.index("eye(front)"), KEYPOINTS.index("nose(tip)")
 

@@ -7,6 +7,7 @@ tensor per source, so that a batch costs one gather and one warp.
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +15,20 @@ import av
 import numpy as np
 import torch
 
-from rtface.camera.face import KEYPOINTS, Face
+from rtface.camera import anatomy
+from rtface.camera.film import Film
+from rtface.camera.script import PERIOD_S
+from rtface.camera.truth import visible
 from rtface.pose import Resampler
 from rtface.types import Float32Array, UInt8Image, UserError
 
+#: what the network learns: nobody labelled the others on real pictures
+KEYPOINTS = tuple(
+    name for name in anatomy.KEYPOINTS if name not in ("nose(r)", "nosebridge", "paw")
+)
+_LEARNED = [anatomy.KEYPOINTS.index(name) for name in KEYPOINTS]
+#: (height, width) of a synthetic frame, px
+FRAME_SHAPE = (480, 640)
 #: (height, width) of the network's input, px
 INPUT_SHAPE = (192, 256)
 
@@ -122,31 +133,52 @@ def split(stills: list[Still]) -> tuple[list[Still], list[Still]]:
 
 def stills_bank(stills: list[Still]) -> Bank:
     """Read the pictures of ``stills``, which must be of one size."""
-    return _bank([read_gray(s.path) for s in stills], [s.points for s in stills])
+    return _bank((read_gray(s.path), s.points) for s in stills)
 
 
-def synthetic_bank(first_seed: int, n_faces: int, per_face: int = 3) -> Bank:
-    """Draw ``n_faces`` animals from ``first_seed`` on, each at ``per_face`` random phases."""
+def synthetic_bank(first_seed: int, n_faces: int, per_face: int = 8) -> Bank:
+    """Draw ``n_faces`` animals from ``first_seed`` on, each at ``per_face`` random moments."""
     rng = np.random.default_rng(first_seed)
-    images, points = [], []
-    for seed in range(first_seed, first_seed + n_faces):
-        # twice the input, so that it is halved like a camera's frame
-        face = Face(seed, 2 * INPUT_SHAPE[0], 2 * INPUT_SHAPE[1])
-        for phase in rng.random(per_face):
-            image, xy = face.render(float(phase))
-            images.append(image)
-            points.append(xy)
-    return _bank(images, points)
+    seeds = range(first_seed, first_seed + n_faces)
+    return _bank(
+        frame
+        for seed in seeds
+        for frame in synthetic_frames(seed, rng.uniform(0, PERIOD_S, per_face))
+    )
 
 
-def _bank(images: list[UInt8Image], points: list[Float32Array]) -> Bank:
-    height, width = images[0].shape
-    fit = Resampler((height, width), INPUT_SHAPE)
-    halved = np.stack([fit.halved(image).astype(np.uint8) for image in images])
-    xy = (np.stack(points) + 0.5) * (fit.step / fit.scale) - 0.5
+def synthetic_frames(
+    seed: int, times_s: Iterable[float]
+) -> Iterator[tuple[UInt8Image, Float32Array]]:
+    """Yield frames of one animal and its keypoints (K, 2) in px, NaN where something hides them.
+
+    Those beyond the edge of the picture are labelled, with where they are.
+    """
+    height, width = FRAME_SHAPE
+    film = Film(seed, width, height)
+    for t_s in times_s:
+        state = film.face.snap(film.script.at(t_s))
+        image = np.empty(FRAME_SHAPE, np.uint8)
+        film.draw(state, image)
+        xy = film.face.points(state)
+        inside = ((xy >= 0) & (xy < [width, height])).all(1)
+        xy[inside & ~visible(film.face, state)] = np.nan
+        yield image, xy[_LEARNED]
+
+
+def _bank(frames: Iterable[tuple[UInt8Image, Float32Array]]) -> Bank:
+    """Keep pictures of one size and their keypoints; each is halved as it comes."""
+    fit: Resampler | None = None
+    halved, points = [], []
+    for image, xy in frames:
+        fit = fit or Resampler(image.shape, INPUT_SHAPE)
+        halved.append(fit.halved(image).astype(np.uint8))
+        points.append(xy)
+    assert fit is not None
+    at = (np.stack(points) + 0.5) * (fit.step / fit.scale) - 0.5
     return Bank(
-        torch.from_numpy(halved),
-        torch.from_numpy(xy.astype(np.float32)),
+        torch.from_numpy(np.stack(halved)),
+        torch.from_numpy(at.astype(np.float32)),
         fit.step,
         (fit.pad_x, fit.pad_y),
     )

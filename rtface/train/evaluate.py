@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtface.camera.face import Face
+from rtface.camera.script import PERIOD_S
+from rtface.camera.synthetic import SyntheticCamera
 from rtface.pose import PoseEstimator
-from rtface.train.data import Still, read_gray
+from rtface.train.data import FRAME_SHAPE, Still, read_gray, synthetic_frames
 from rtface.types import Engine, Float32Array, UInt8Image
 
 #: keypoints that are reported together
@@ -134,19 +135,45 @@ def table(
 
 
 def synthetic_table(engine: Engine, seeds: Sequence[int], train_seeds: Sequence[int]) -> list[Row]:
-    """Return the table for procedural faces of 640x480, three phases each.
+    """Return the table for synthetic faces, eight moments of each one's minute.
 
     The constant predictor says the mean of ``train_seeds``' faces.
     """
-    found, truth = [], []
-    shown = [(seed, phase) for seed in seeds for phase in (0.1, 0.45, 0.8)]
-    for seed, phase in shown:
-        image, points = Face(seed, 480, 640).render(phase)
-        found.append(_predict(engine, image))
-        truth.append(points)
-    constant = np.mean([Face(seed, 480, 640).points(0.1) for seed in train_seeds], axis=0)
-    by = Judged(np.stack(truth), [seed for seed, _ in shown])
-    return table(np.stack(found), by, constant, engine.names)
+    found, truth, groups = [], [], []
+    for seed in seeds:
+        for image, points in synthetic_frames(seed, np.linspace(0, PERIOD_S, 8, endpoint=False)):
+            found.append(_predict(engine, image))
+            truth.append(points)
+            groups.append(seed)
+    others = [points for seed in train_seeds for _, points in synthetic_frames(seed, [0.0])]
+    constant = mean_label(np.stack(others))
+    return table(np.stack(found), Judged(np.stack(truth), groups), constant, engine.names)
+
+
+def minute(engine: Engine, seed: int, rate_hz: float = 10.0) -> Float32Array:
+    """Return the errors (N, K) in % of the eye's width over one synthetic mouse's whole minute.
+
+    Frames are those of the camera that ``rtface demo`` runs, noise and all nuisances included.
+    Points that something hides count like all others.
+    """
+    height, width = FRAME_SHAPE
+    now_ns = 0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now_ns
+        now_ns += max(1, round(seconds * 1e9))
+
+    camera = SyntheticCamera(width, height, rate_hz, seed, clock=lambda: now_ns, sleep=sleep)
+    camera.start()
+    columns = [camera.known.names.index(name) for name in engine.names]
+    image = np.empty(FRAME_SHAPE, np.uint8)
+    errors = []
+    for _ in range(round(PERIOD_S * rate_hz)):
+        stamp = camera.fill(image, 1.0)
+        assert stamp is not None
+        found = _predict(engine, image)[:, :2]
+        errors.append(np.hypot(*(found - camera.known.points(stamp.frame_id)[columns]).T))
+    return np.asarray(errors, np.float32) * np.float32(100 / camera.known.eye_width_px)
 
 
 def _predict(engine: Engine, image: UInt8Image) -> Float32Array:

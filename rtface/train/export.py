@@ -15,10 +15,9 @@ import onnxruntime
 import torch
 from torch import nn
 
-from rtface.camera.face import KEYPOINTS, Face
 from rtface.pose import Resampler, percentile_affine
 from rtface.train.card import model_card
-from rtface.train.data import INPUT_SHAPE
+from rtface.train.data import FRAME_SHAPE, INPUT_SHAPE, KEYPOINTS, synthetic_frames
 from rtface.train.network import Network, decode
 
 OPSET = 17
@@ -118,10 +117,11 @@ def write_bundle(
 def _write_reference(model: Path, path: Path) -> None:
     """Write the model's own fp32 answers on two synthetic faces, for engines to be held to."""
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    resampler = Resampler((480, 640), INPUT_SHAPE)
+    resampler = Resampler(FRAME_SHAPE, INPUT_SHAPE)
     images, scales, shifts, answers = [], [], [], []
     for seed in REFERENCE_SEEDS:
-        image = resampler(Face(seed, 480, 640).render(0.3)[0]).copy()
+        ((frame, _),) = synthetic_frames(seed, [0.0])
+        image = resampler(frame).copy()
         scale, shift = np.array(percentile_affine(image), np.float32)
         images.append(image)
         scales.append(scale)

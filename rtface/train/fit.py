@@ -11,9 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch.nn import functional
 
-from rtface.camera.face import KEYPOINTS
 from rtface.train import augment
-from rtface.train.data import Bank
+from rtface.train.data import KEYPOINTS, Bank
 from rtface.train.network import STRIDE, Network
 
 BATCH = 32
