@@ -52,6 +52,16 @@ def test_ring(tmp_path: Path) -> None:
     assert "accepted 3000, torn 0" in printed
 
 
+def test_synthetic(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "synthetic")
+    assert "to paint every step" in printed
+    assert len(results["cost"]) == 5
+    for row in results["cost"]:
+        check_times(row)
+    # 500 frames/s are possible: 2 ms each, on a machine that may be ten times as busy
+    assert results["cost"][0]["p50_us"] < 20_000
+
+
 def test_wire(tmp_path: Path) -> None:
     results, printed = run(tmp_path, "wire")
     rows = {(row["form"], row["keypoints"]): row for row in results["messages"]}

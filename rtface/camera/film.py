@@ -101,9 +101,9 @@ class Film:
         self._paw = _paint_paw(face)
 
     def prepare(self) -> None:
-        """Paint every step that the script will ask for, so that no frame takes longer."""
-        for i in range(int(PERIOD_S * 500)):
-            state = self.face.snap(self.script.at(i / 500))
+        """Paint the steps that the script will ask for, so that hardly a frame takes longer."""
+        for t_s in np.arange(0, PERIOD_S, 0.004).tolist():
+            state = self.face.snap(self.script.at(t_s))
             self._nose.change(state.nose_x, state.nose_y)
             self._jaw.change(state.mouth)
             self._pad.change(state.whisk)
@@ -142,10 +142,13 @@ class Film:
         y, x = np.mgrid[where].astype(np.float32)
         u, v = face.to_head(x - face.margin, y - face.margin)
         weight = field.weight(u, v)
+        moving = np.nonzero(weight)
+        x, y, weight = x[moving], y[moving], weight[moving]
 
         def paint_at(step: Step) -> Float32Array:
-            dx, dy = face.turned(move(step))
-            image = paint.sample(face.fur, x - np.float32(dx) * weight, y - np.float32(dy) * weight)
+            dx, dy = (np.float32(distance) for distance in face.turned(move(step)))
+            image = face.fur[where].copy()
+            image[moving] = paint.sample(face.fur, x - dx * weight, y - dy * weight)
             add(image, where, step)
             face.in_front(image, where)
             return image
