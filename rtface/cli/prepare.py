@@ -70,7 +70,7 @@ def doctor(
         if json:
             continue
         if console.is_terminal:
-            console.print(report.table(step.topic, findings))
+            report.show(console, step.topic, findings)
         else:
             print("\n".join(report.plain_lines(step.topic, findings)), flush=True)
     judged = [finding for _, finding in found]

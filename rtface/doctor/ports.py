@@ -39,7 +39,7 @@ def judge_taken(port: int, holder: str | None, ours: str | None) -> Finding:
         return judged(
             what,
             f"taken by a running rtface: {ours}",
-            port == CONTROL_PORT,
+            ours.startswith("control"),
             "a second one at the same time needs other ports under [stream] of its rig file",
         )
     verdict = Verdict.FAULT if port in NEEDED else Verdict.HINT

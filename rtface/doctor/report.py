@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,7 @@ from rtface.doctor.finding import Finding, Verdict, as_map, worst
 
 _STYLES = {Verdict.OK: "green", Verdict.HINT: "yellow", Verdict.FAULT: "bold red"}
 MARK_WIDTH, WHAT_WIDTH = 5, 20
+_INDENT = " " * (MARK_WIDTH + 6)
 
 
 def plain_lines(topic: str, findings: Sequence[Finding]) -> list[str]:
@@ -24,24 +26,27 @@ def plain_lines(topic: str, findings: Sequence[Finding]) -> list[str]:
     for one in findings:
         lines.append(f"  {one.verdict:{MARK_WIDTH}}  {one.what:{WHAT_WIDTH}}  {one.value}")
         if one.remedy:
-            lines.append(f"{' ' * (MARK_WIDTH + 6)}{one.remedy}")
+            lines.append(f"{_INDENT}{one.remedy}")
     return lines
 
 
-def table(topic: str, findings: Sequence[Finding]) -> Padding:
-    """Return the same for a terminal, wrapped within its columns."""
-    grid = Table.grid(padding=(0, 2))
-    grid.title, grid.title_style, grid.title_justify = topic, "bold", "left"
-    grid.add_column(width=MARK_WIDTH)
-    grid.add_column(width=WHAT_WIDTH)
-    grid.add_column(overflow="fold")
+def show(console: Console, topic: str, findings: Sequence[Finding]) -> None:
+    """Print the same on a terminal, wrapped within its columns.
+
+    Remedies are wrapped by the terminal, not by us: a command in one can be copied whole.
+    """
+    console.print(Text(topic, "bold"))
     for one in findings:
         style = _STYLES[one.verdict]
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(width=MARK_WIDTH)
+        grid.add_column(width=WHAT_WIDTH)
+        grid.add_column(overflow="fold")
         # Text, not str: what the system says may contain brackets, which rich takes as markup
         grid.add_row(Text(one.verdict, style), Text(one.what), Text(one.value))
+        console.print(Padding(grid, (0, 0, 0, 2)))
         if one.remedy:
-            grid.add_row("", "", Text(f"  {one.remedy}", style))
-    return Padding(grid, (0, 0, 0, 2))
+            console.print(Text(_INDENT + one.remedy, style), soft_wrap=True)
 
 
 def closing_line(findings: Sequence[Finding]) -> str:
