@@ -1,6 +1,7 @@
 """The doctor: judgements with made-up values, and the real command on this machine."""
 
 import json
+import math
 import os
 import pty
 import socket
@@ -15,7 +16,7 @@ from conftest import free_ports, make_bundle, write_manifest
 from programs import RTFACE, SMALL, running
 
 import rtface
-from rtface.doctor import clock, cpu, gpu, ports, priority, software, storage
+from rtface.doctor import Step, clock, cpu, gpu, ports, priority, software, storage
 from rtface.doctor.finding import Finding, Verdict, fault_of, worst
 from rtface.types import UserError
 
@@ -162,10 +163,10 @@ def test_extras_are_read_from_the_packages_own_requirements() -> None:
 
 def test_the_file_system_of_a_folder() -> None:
     mounts = (
-        "/dev/sda / ext4 rw 0 0\n"
         "tmpfs /dev/shm tmpfs rw 0 0\n"
         "lab:/data /mnt/my\\040data nfs4 rw 0 0\n"
         "/dev/sdb /mnt/my\\040data/local xfs rw 0 0\n"
+        "/dev/sda / ext4 rw 0 0\n"
     )
     for folder, kind in (
         ("/home/ann", "ext4"),
@@ -288,6 +289,36 @@ def test_cores_that_may_not_be_used_do_not_count() -> None:
         os.sched_setaffinity(0, allowed)
     assert one.measured["usable_cores"] <= 1
     assert one.verdict is HINT
+
+
+def test_a_containers_quota() -> None:
+    assert cpu.quota_cores("150000 100000") == 1.5
+    assert cpu.quota_cores("max 100000") == cpu.quota_cores(None) == math.inf
+
+
+def test_governor_and_throttling_are_read(tmp_path: Path) -> None:
+    assert cpu.governors(tmp_path) == set()
+    assert cpu.throttled(tmp_path) is None
+    for core, governor, events in (("cpu0", "powersave", 3), ("cpu11", "performance", 12)):
+        for name, text in (
+            ("cpufreq/scaling_governor", governor),
+            ("thermal_throttle/package_throttle_count", str(events)),
+        ):
+            path = tmp_path / core / name
+            path.parent.mkdir(parents=True)
+            path.write_text(f"{text}\n")
+    assert cpu.governors(tmp_path) == {"powersave", "performance"}
+    assert cpu.throttled(tmp_path) == 12
+
+
+@pytest.mark.parametrize(("topic", "verdict"), [("network", FAULT), ("GPU", HINT)])
+def test_a_look_that_fails_is_a_finding(topic: str, verdict: Verdict) -> None:
+    def look() -> list[Finding]:
+        raise RuntimeError("strange machine")
+
+    (found,) = Step(topic, "looking", look).findings()
+    assert found.verdict is verdict
+    assert "RuntimeError: strange machine" in found.value
 
 
 def test_the_doctor_keeps_no_priority() -> None:

@@ -65,7 +65,7 @@ def doctor(
     found = []
     for step in steps(bundle, disk):
         with progress.status(step.doing):  # nothing where stderr is no terminal
-            findings = step.look()
+            findings = step.findings()
         found += [(step.topic, finding) for finding in findings]
         if json:
             continue

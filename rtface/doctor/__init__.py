@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 from rtface.doctor.clock import look_at_clock, wall_pair
 from rtface.doctor.cpu import jiffies, load_now, look_at_cpu
-from rtface.doctor.finding import Finding
+from rtface.doctor.finding import Finding, Verdict
 from rtface.doctor.gpu import look_at_gpu
 from rtface.doctor.ports import look_at_ports
 from rtface.doctor.priority import look_at_priority
 from rtface.doctor.software import look_at_engines, look_at_providers, look_at_software
 from rtface.doctor.storage import look_at_disk, look_at_rings
+
+#: topics without which nothing runs
+NECESSARY = ("software", "network", "rings")
 
 
 class Step(NamedTuple):
@@ -25,6 +28,15 @@ class Step(NamedTuple):
     topic: str
     doing: str
     look: Callable[[], list[Finding]]
+
+    def findings(self) -> list[Finding]:
+        """Look; a look that fails in a way nobody thought of is a finding, not the end."""
+        try:
+            return self.look()
+        except Exception as error:  # noqa: BLE001 - machines are stranger than any list of types
+            verdict = Verdict.FAULT if self.topic in NECESSARY else Verdict.HINT
+            value = f"cannot be looked at ({type(error).__name__}: {error})"
+            return [Finding(self.topic, value, verdict, "report this line to rtface's developers")]
 
 
 def steps(bundle: str, disk: Path) -> Iterator[Step]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -129,8 +130,8 @@ def look_at_cpu(jiffies_before: tuple[int, int] | None, load: float | None) -> l
     return [
         judge_cores(model, usable, os.cpu_count() or 1),
         judge_vectors(machine, flags),
-        judge_governor(_read_all(_SYS.glob("cpu[0-9]*/cpufreq/scaling_governor"))),
-        judge_throttling(_throttled()),
+        judge_governor(governors()),
+        judge_throttling(throttled()),
         judge_virtual(virtual, _stolen_percent(jiffies_before, jiffies())),
         judge_load(load, usable),
     ]
@@ -141,10 +142,14 @@ def usable_cores() -> float:
     n = float(os.cpu_count() or 1)
     if sys.platform == "linux":
         n = float(len(os.sched_getaffinity(0)))
-        quota = (read_line(Path("/sys/fs/cgroup/cpu.max")) or "").split()
-        if len(quota) == 2 and quota[0] != "max":
-            n = min(n, int(quota[0]) / int(quota[1]))
+        n = min(n, quota_cores(read_line(Path("/sys/fs/cgroup/cpu.max"))))
     return n
+
+
+def quota_cores(cpu_max: str | None) -> float:
+    """Return how many cores a container may use, from the text of its control group."""
+    quota, _, period = (cpu_max or "max 100000").partition(" ")
+    return math.inf if quota == "max" else int(quota) / int(period)
 
 
 def load_now() -> float | None:
@@ -184,7 +189,12 @@ def _read_all(paths: Iterable[Path]) -> set[str]:
     return {text for path in paths if (text := read_line(path))}
 
 
-def _throttled() -> int | None:
+def governors(cpus: Path = _SYS) -> set[str]:
+    """Return the governors of all cores; empty where frequencies are not ours to see."""
+    return _read_all(cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"))
+
+
+def throttled(cpus: Path = _SYS) -> int | None:
     """Return the largest count: every core of a package tells the same one."""
-    counts = _read_all(_SYS.glob("cpu[0-9]*/thermal_throttle/package_throttle_count"))
+    counts = _read_all(cpus.glob("cpu[0-9]*/thermal_throttle/package_throttle_count"))
     return max((int(count) for count in counts), default=None)
