@@ -61,8 +61,8 @@ JUDGED: list[tuple[Callable[[], Finding], Verdict, str]] = [
     (lambda: storage.judge_ring_folder("C:/x", None), OK, ""),
     (lambda: storage.judge_ring_folder("/home/x", "ext4"), HINT, "RTFACE_RING_DIR"),
     (lambda: storage.judge_ring_room(24e9), OK, ""),
-    (lambda: storage.judge_ring_room(64e6), HINT, "remount,size="),
-    (lambda: storage.judge_ring_room(60e6), FAULT, "--shm-size="),
+    (lambda: storage.judge_ring_room(67e6), HINT, "remount,size="),
+    (lambda: storage.judge_ring_room(63e6), FAULT, "--shm-size="),
     (lambda: storage.judge_disk_kind("/data", "ext4"), OK, ""),
     (lambda: storage.judge_disk_kind("/data", "nfs4"), HINT, "copy afterwards"),
     (lambda: storage.judge_disk_kind("/data", "fuse.sshfs"), HINT, "copy afterwards"),
@@ -134,7 +134,8 @@ def test_values_are_told() -> None:
     assert "not visible" in cpu.judge_governor(set()).value
     assert "rtface[train]" in software.judge_optional("torch", None, "training", "train").value
     assert "pip install pylsl" in software.judge_optional("pylsl", None, "LSL", None).value
-    assert "400 s" in storage.judge_ring_room(400 * 640 * 480 * 200).value
+    assert "63 MB free: 1.0 s" in storage.judge_ring_room(63e6).value
+    assert "400.0 s" in storage.judge_ring_room(400 * 640 * 480 * 200).value
     assert ports.judge_free([8780, 5583, 5581, 5580]).value == "5580-5581, 5583, 8780"
     assert "no GPU runtime" in gpu.state_gpu("NVIDIA H100, 570.1", None).value
 

@@ -73,7 +73,7 @@ def judge_engine(runtime: str, ms: Iterable[float], start_s: float, network: boo
         f"starts in {1e3 * start_s:.0f} ms, reference frames right; one frame p50 {p50:.2f}, "
         f"p99 {p99:.2f} ms: holds {hz:.0f} Hz",
         hz < LEAST_HZ,
-        f"give cameras at most {max(1, int(hz))} Hz, close other programs, or try threads = 2 "
+        f"close other programs, give cameras at most {max(1, int(hz))} Hz, or try threads = 2 "
         "under [engine] of the rig file",
         {"start_s": start_s, "p50_ms": p50, "p99_ms": p99, "holds_hz": hz},
     )

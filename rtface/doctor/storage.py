@@ -30,9 +30,9 @@ NETWORK = re.compile(
     r"nfs\d?|cifs|smb\d?|smbfs|ncpfs|9p|afs|ceph|glusterfs|lustre|beegfs|gpfs|virtiofs|"
     r"fuse\.(sshfs|s3fs|rclone|davfs|glusterfs|ceph.*|gvfsd.*)|davfs"
 )
-#: what the demo's ring takes: the default length at its 100 Hz
 _RING_S = RingSection().frames_s
-LEAST_RING_BYTES = 100 * _RING_S * FRAME_BYTES
+#: what the demo's rings take: the default length at its 100 Hz, and 5 % for headers and results
+LEAST_RING_BYTES = 1.05 * 100 * _RING_S * FRAME_BYTES
 #: four such cameras at twice its rate
 AMPLE_RING_BYTES = 4 * 200 * _RING_S * FRAME_BYTES
 
@@ -65,7 +65,8 @@ def judge_ring_folder(folder: str, kind: str | None) -> Finding:
 def judge_ring_room(free_bytes: float) -> Finding:
     """Judge how much fits into the ring folder."""
     seconds = free_bytes / REFERENCE_BYTES_PER_S
-    value = f"{free_bytes / 1e9:.2f} GB free: {seconds:.0f} s of 640x480 at 200 Hz"
+    size = f"{free_bytes / 1e9:.1f} GB" if free_bytes >= 1e9 else f"{free_bytes / 1e6:.0f} MB"
+    value = f"{size} free: {seconds:.1f} s of 640x480 at 200 Hz"
     measured = {"free_bytes": free_bytes, "reference_s": seconds}
     remedy = (
         "sudo mount -o remount,size=2G /dev/shm (in Docker: --shm-size=2g), or shorten frames_s "
