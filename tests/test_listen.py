@@ -144,10 +144,10 @@ def test_gaps_are_counted_in_every_topic() -> None:
 
 def test_fast_is_made_only_if_asked_for() -> None:
     with publishing() as (publisher, address):
-        found = rows(listen("cam1", address, "--topics", "meta", "--seconds", "1.5"))
+        found = rows(listen("cam1", address, "--topics", "meta", "--seconds", "1.3"))
         assert list(found) == ["pose", "meta"]
         assert not publisher._fast_wanted
-        found = rows(listen("cam1", address, "--topics", "meta", "--latest", "--seconds", "1.5"))
+        found = rows(listen("cam1", address, "--topics", "meta", "--latest", "--seconds", "1.3"))
         assert list(found) == ["fast", "meta"]
         assert "stale" in found["fast"][4]
         assert publisher._fast_wanted
