@@ -107,6 +107,14 @@ class Subscription:
             self.received += 1
             return message
 
+    @property
+    def socket(self) -> zmq.Socket[bytes]:
+        """The connection, for a poller of your own; readable when ``receive`` may have something.
+
+        Only to be waited for: what is read from it past ``receive`` is not counted.
+        """
+        return self._socket
+
     @staticmethod
     def age_ns(message: Message) -> int:
         """Return how long ago the tracker finished this message, ns; same machine only."""

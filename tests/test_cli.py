@@ -11,7 +11,7 @@ from videofiles import pictures, write
 
 import rtface as package
 
-COMMANDS = ("demo", "run", "listen", "track", "init", "check", "train")
+COMMANDS = ("demo", "run", "listen", "track", "init", "check", "doctor", "train")
 
 
 def rtface(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -81,6 +81,8 @@ def test_check_names_a_bbox_outside_the_frame(tmp_path: Path) -> None:
         (["track", "none.avi", "--out", "x.csv", "--bundle", "none"], "model.json"),
         (["listen", "cam1", "tcp://127.0.0.1:9"], "rtface demo"),
         (["listen", "cam1", "nonsense"], "tcp://127.0.0.1:5581"),
+        (["listen", "--topics", "pose,poses"], "pose, fast, meta, status"),
+        (["doctor", "--disk", "none"], "no such folder"),
         (["train", "none", "--out", "net"], "none"),
     ],
 )

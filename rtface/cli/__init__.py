@@ -65,6 +65,7 @@ for _command in (
     live.listen,
     prepare.init,
     prepare.check,
+    prepare.doctor,
     offline.track,
     offline.train,
 ):

@@ -104,10 +104,31 @@ def listen(
     latest: Annotated[
         bool, typer.Option("--latest", help="Only the newest message, never older than 50 ms.")
     ] = False,
+    topics: Annotated[
+        str,
+        typer.Option(
+            help="Topics to count beside the keypoints' own, of pose, fast, meta and status, with "
+            "commas between. fast has a cost: once somebody has asked for it the tracker sends "
+            "one more message a frame until the run ends."
+        ),
+    ] = "meta,status",
+    control: Annotated[
+        str, typer.Option(help="Control port of the run, which says where its status is.")
+    ] = "tcp://127.0.0.1:5580",
     seconds: Seconds = None,
 ) -> None:
-    """Show the keypoints that arrive: a live table, or JSON lines for other programs."""
-    from rtface.listen import listen_json, listen_table
+    """Show what arrives: rate, age and gaps by topic and the keypoints, or JSON lines.
 
-    stop = stop_switch()
-    (listen_json if json else listen_table)(camera, address, latest, seconds, stop)
+    The keypoints come from pose, with --latest from fast, the newest only. Age is the time from
+    sent to received by this machine's clock; missed are numbers of seq that never came (with
+    --latest also those passed over for newer ones).
+    """
+    from rtface.listen import TOPICS, listen_json, listen_table
+
+    words = [word.strip() for word in topics.split(",") if word.strip()]
+    if unknown := [word for word in words if word not in TOPICS]:
+        raise UserError(f"--topics: there is no '{unknown[0]}'; choose from {', '.join(TOPICS)}")
+    if json:
+        listen_json(camera, address, latest, seconds, stop_switch())
+    else:
+        listen_table(camera, address, latest, seconds, stop_switch(), words, control)

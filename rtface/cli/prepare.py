@@ -36,3 +36,47 @@ def check(
     for what, finding in check_rig(load_rig(rig_file)):
         print(f"{what:16} {finding}")
     print(f"{rig_file} is ready: rtface run {rig_file}")
+
+
+def doctor(
+    disk: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder whose speed and room are looked at.")
+    ] = Path("."),
+    bundle: Annotated[
+        str, typer.Option(metavar="DIR", help="Network to try: a folder, or the shipped one.")
+    ] = "default",
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Look at this machine: what it offers, and what to do about what is not good.
+
+    Takes about 5 seconds. Exit code 2 if something prevents running.
+    """
+    import time
+
+    from rich.console import Console
+
+    from rtface.doctor import report, steps
+    from rtface.doctor.finding import Verdict, worst
+
+    if not disk.is_dir():
+        raise UserError(f"{disk}: no such folder; make it or name another with --disk")
+    start = time.monotonic()
+    console, progress = Console(), Console(stderr=True)
+    found = []
+    for step in steps(bundle, disk):
+        with progress.status(step.doing):  # nothing where stderr is no terminal
+            findings = step.findings()
+        found += [(step.topic, finding) for finding in findings]
+        if json:
+            continue
+        if console.is_terminal:
+            report.show(console, step.topic, findings)
+        else:
+            print("\n".join(report.plain_lines(step.topic, findings)), flush=True)
+    judged = [finding for _, finding in found]
+    if json:
+        print(report.document(found, time.monotonic() - start))
+    else:
+        print(report.closing_line(judged))
+    if worst(judged) is Verdict.FAULT:
+        raise typer.Exit(2)

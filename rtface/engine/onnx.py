@@ -63,5 +63,10 @@ class OnnxEngine:
         return keypoints
 
 
+def providers() -> list[str]:
+    """Return what the installed ONNX Runtime could run on; ``OnnxEngine`` asks for the CPU."""
+    return list(ort.get_available_providers())
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:200] if str(error).strip() else repr(error)
