@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import ROOT, free_ports
@@ -40,6 +41,8 @@ while True:
     elif command == "TTL" and kind == "old":  # it knows Channel= and on=, and ignores the others
         channel, on = pairs.get("channel", "1"), pairs.get("on", "0")
         reply = f"TTLHandled: Channel={channel} on={on}"
+    elif command == "TTL" and kind == "wordy":
+        reply = f"TTLHandled: Channel={int(pairs['line'])} on={int(pairs['state'])}"
     elif command == "TTL":
         reply = f"TTLHandled: Line={int(pairs['line'])} State={int(pairs['state'])}"
     else:
@@ -114,10 +117,11 @@ def test_crossing_has_hysteresis() -> None:
     assert [below.update(v) for v in (4, 2, 4, 6, 4, 1)] == [None, 1, None, 0, None, 1]
 
 
+@pytest.mark.parametrize("kind", ["acquiring", "wordy"])
 def test_marks_and_asks_whether_it_counted(
-    tmp_path: Path, port: int, events: NetworkEvents
+    tmp_path: Path, port: int, events: NetworkEvents, kind: str
 ) -> None:
-    with plugin(tmp_path, port) as server:
+    with plugin(tmp_path, port, kind) as server:
         for state in (1, 0):
             events.set(state)
             assert outcomes(events) == ["marked"]
@@ -224,6 +228,7 @@ def test_both_clients_beside_a_real_run(tmp_path: Path, tiny_bundle: Path, port:
             assert listener.stdout
             lines = [line.split() for line in listener.stdout]
             wait_until(lambda: "IsAcquiring" in server.requests(), 20)
+            told = [stream.meta(), program.status()]
         finally:
             marker.kill()
             listener.kill()
@@ -235,3 +240,12 @@ def test_both_clients_beside_a_real_run(tmp_path: Path, tiny_bundle: Path, port:
         assert [float(value) for value in point] == ours[float(timestamp)]
     assert server.requests() == ["TTL Line=2 State=1", "IsAcquiring"]
     assert "line 2 = 1" in out
+    document = (ROOT / "docs" / "wire.md").read_text()
+    assert not [key for key in sorted(keys_of(told)) if f"`{key}`" not in document]
+
+
+def keys_of(value: Any) -> set[str]:
+    """Every key in a map and the maps in it, except names that are the user's."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    own = set(value) if isinstance(value, dict) else set()
+    return (own - {"cam1", "ok"}).union(*map(keys_of, inner))

@@ -37,6 +37,18 @@ def program(tmp_path: Path, tiny_bundle: Path) -> Iterator[Program]:
         yield one
 
 
+STATUS = """
+import { Subscriber } from 'zeromq';
+import { decodeStatus } from './rtface.mjs';
+const socket = new Subscriber({ linger: 0, receiveTimeout: 20000 });
+socket.connect(process.argv[1]);
+socket.subscribe('status.');
+const text = (_, value) => (typeof value === 'bigint' ? `${value}n` : value);
+console.log(JSON.stringify(decodeStatus(await socket.receive()), text));
+socket.close();
+"""
+
+
 def node(*words: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
     assert NODE
     return subprocess.run(
@@ -64,7 +76,7 @@ def listening(out: Path, address: str, *words: str) -> Iterator[subprocess.Popen
 def test_golden_bytes() -> None:
     done = node("--test")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "# pass 15" in done.stdout  # none fell out unnoticed
+    assert "# pass 16" in done.stdout  # none fell out unnoticed
 
 
 def test_clock_is_ours() -> None:
@@ -86,7 +98,18 @@ def test_a_real_stream_beside_a_native_subscriber(tmp_path: Path, program: Progr
             if message is not None:
                 ours[message.seq] = message
         names = stream.meta()["keypoints"]
+        said = node("--input-type=module", "-e", STATUS, program.status_address)
+        status, now = json.loads(said.stdout), program.status()
         assert every.returncode == latest.returncode == 0
+
+    assert set(status) == set(now) - {"ok"} | {"topic", "v", "seq"}
+    for key in ("session", "rig", "lifecycle", "children"):
+        assert status[key] == now[key]
+    cameras = status["cameras"]["cam1"], now["cameras"]["cam1"]
+    assert 0 < cameras[0]["delivered"] <= cameras[1]["delivered"]
+    for key in ("t_host_ns", "t_unix_ns"):  # BigInt: only they end in n
+        assert 0 <= now[key] - int(status[key].removesuffix("n")) < 60e9
+        assert status[key].endswith("n")
 
     lines = [json.loads(line) for line in every_lines.read_text().splitlines()]
     first = int(lines[0]["seq"])

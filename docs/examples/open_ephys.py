@@ -16,6 +16,7 @@ acquires, and stamps each with the first sample of the data block it processes n
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from contextlib import suppress
 
@@ -44,6 +45,11 @@ class Crossing:
             return None
         self.state = state
         return state
+
+
+def numbers(text: str) -> list[str]:
+    """Return what stands behind each = of a request or reply."""
+    return re.findall(r"=(\d+)", text)
 
 
 class NetworkEvents:
@@ -117,7 +123,8 @@ class NetworkEvents:
                 return self._drop("not marked: Open Ephys is not acquiring")
             self.marked += 1
             return "marked"
-        if reply != f"TTLHandled: {request.removeprefix('TTL ')}":
+        # a plugin that does not know Line= and State= takes them for channel 1, off
+        if not reply.startswith("TTLHandled") or numbers(reply) != numbers(request):
             return self._drop(f"not marked: {self.address} answered {reply!r}")
         self._ask("IsAcquiring", now)  # the plugin answers TTL alike when it drops it
         return None

@@ -100,6 +100,26 @@ test('meta: names of the rows; its JSON says the same', () => {
   assert.deepEqual(JSON.parse(Buffer.from(message[2]).toString()), meta);
 });
 
+test('status: times are BigInt, counts are numbers, whatever their size', () => {
+  const fields = {
+    topic: 'status.',
+    v: 1,
+    session: 'x',
+    lifecycle: 'running',
+    t_host_ns: 5n,
+    t_unix_ns: 2n ** 60n + 1n,
+    cameras: { cam1: { delivered: 2n ** 40n, skipped: 7n } },
+  };
+  const topic = Buffer.from('status.');
+  const status = rtface.decodeStatus([topic, encode(fields, { useBigInt64: true })]);
+  assert.deepEqual(status, {
+    ...fields,
+    cameras: { cam1: { delivered: 2 ** 40, skipped: 7 } },
+  });
+  const small = rtface.decodeStatus([topic, encode({ ...fields, t_host_ns: 5 }, { useBigInt64: true })]);
+  assert.equal(small.t_host_ns, 5n);
+});
+
 test('bytes at any address decode alike', () => {
   const golden = bytes('fast.v1.bin');
   for (let shift = 0; shift < 8; shift += 1) {
