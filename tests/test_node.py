@@ -74,7 +74,7 @@ def listening(out: Path, address: str, *words: str) -> Iterator[subprocess.Popen
 
 
 def test_golden_bytes() -> None:
-    done = node("--test")
+    done = node("--test", "--test-reporter=tap")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "# pass 16" in done.stdout  # none fell out unnoticed
 
