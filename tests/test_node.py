@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -26,9 +27,10 @@ pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 @pytest.fixture(scope="module", autouse=True)
 def packages() -> None:
-    """Fail, not skip, where the client's packages are missing."""
+    """Continuous integration has the client's packages; others may not want them."""
     if not (CLIENT / "node_modules" / "zeromq").is_dir():
-        pytest.fail(f"the client's packages are not installed; run: {HOW}")
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing(f"the client's packages are not installed; run: {HOW}")
 
 
 @pytest.fixture
