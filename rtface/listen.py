@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
 
-import zmq
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-from rtface.client import Subscription, subscribe
-from rtface.types import UserError
-from rtface.wire import Message
+from rtface.client import Subscription, open_stream
+from rtface.wire import Message, json_fields, json_text
 
 TURN_S = 0.1
 #: after this long without a message something is wrong, s
 SILENT_S = 2.0
-#: how long to wait for a stream to appear, s
-META_TIMEOUT_S = 5.0
 
 
 def _messages(
@@ -37,43 +32,15 @@ def _messages(
         turn()
 
 
-def _open(camera: str, address: str, latest: bool) -> tuple[Subscription, list[str]]:
-    try:
-        stream = subscribe(camera, address, latest=latest)
-    except zmq.ZMQError as error:
-        raise UserError(
-            f"{address}: cannot connect ({error.strerror}); an address looks like "
-            "tcp://127.0.0.1:5581"
-        ) from None
-    try:
-        return stream, stream.meta(META_TIMEOUT_S)["keypoints"]
-    except TimeoutError:
-        stream.close()
-        raise UserError(
-            f"{address}: no camera '{camera}' is published there; start 'rtface demo' or "
-            "'rtface run', or give the camera and address it printed"
-        ) from None
-
-
 def listen_json(
     camera: str, address: str, latest: bool, seconds: float | None, stop: Callable[[], bool]
 ) -> None:
     """Print every message as one JSON line: its fields, and keypoints by name."""
-    stream, names = _open(camera, address, latest)
+    stream = open_stream(camera, address, latest)
+    names = stream.meta()["keypoints"]
 
     def each(message: Message) -> None:
-        fields = {key: value for key, value in message.fields.items() if key != "arrays"}
-        keypoints = [] if message.keypoints is None else message.keypoints.tolist()
-        line = {
-            "topic": message.topic,
-            "seq": message.seq,
-            **fields,
-            "keypoints": {
-                name: [round(x, 3), round(y, 3), round(score, 4)]
-                for name, (x, y, score) in zip(names, keypoints, strict=True)
-            },
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.write(json_text(json_fields(message, names)) + "\n")
         sys.stdout.flush()
 
     with stream:
@@ -87,7 +54,8 @@ def listen_table(
     camera: str, address: str, latest: bool, seconds: float | None, stop: Callable[[], bool]
 ) -> None:
     """Show rate, age, gaps and the newest keypoints."""
-    stream, names = _open(camera, address, latest)
+    stream = open_stream(camera, address, latest)
+    names = stream.meta()["keypoints"]
     console = Console()
     rate = _Rate()
     newest: list[Message] = []
