@@ -58,6 +58,22 @@ def test_every_message_arrives_in_order_and_gaps_are_counted(
     np.testing.assert_array_equal(messages[0].keypoints, golden.result().pose.keypoints)
 
 
+def test_another_run_counts_anew(publisher: Publisher, address: str) -> None:
+    with rtface.subscribe("cam1", address, timeout_s=1) as stream:
+        until_subscribed(publisher)
+        publisher.send(result(0))
+        assert stream.receive(5) is not None
+        publisher.close()
+        second = Publisher("cam1", "f" * 16, META, "127.0.0.1", int(address.rsplit(":", 1)[1]))
+        until_subscribed(second)
+        second.send(result(7))
+        message = stream.receive(5)
+        assert message is not None
+        assert message.seq == 7
+        assert stream.lost == 0
+        second.close()
+
+
 def test_latest_never_hands_out_what_is_too_old(publisher: Publisher, address: str) -> None:
     with rtface.subscribe("cam1", address, latest=True) as stream:
         until_subscribed(publisher)

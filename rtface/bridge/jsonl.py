@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from typing import Any
 
 from rtface.types import UserError
@@ -17,6 +18,8 @@ SYSTEM_BYTES = 1 << 18
 #: connections taken, and bytes read from each, in one turn
 AT_MOST = 16
 READ_BYTES = 4096
+#: how long the last lines have to leave at the end, s
+LINGER_S = 0.2
 
 
 def with_missed(text: str, missed: int) -> bytes:
@@ -59,6 +62,11 @@ class Client:
         with contextlib.suppress(BlockingIOError):
             while self._pending:
                 del self._pending[: self._connection.send(self._pending)]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is still to be sent."""
+        return bool(self._pending)
 
     def listen(self) -> None:
         """Throw away what the client says; OSError when it is gone."""
@@ -122,7 +130,11 @@ class JsonLines:
         return f"dropped {self._dropped}  clients {len(self._clients)}"
 
     def close(self) -> None:
-        """Close the port and every connection."""
+        """Close the port and every connection, after giving the last lines a moment to leave."""
+        deadline = time.monotonic() + LINGER_S
+        while any(client.waiting for client in self._clients) and time.monotonic() < deadline:
+            self.tend()
+            time.sleep(0.01)
         for client in self._clients:
             client.close()
         self._server.close()
