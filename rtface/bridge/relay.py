@@ -107,6 +107,7 @@ class Relay:
             return None
         hz = (self.sent - self._shown_sent) / passed_s
         self._shown_s, self._shown_sent = now, self.sent
+        self._stream.meta()  # takes what came, every 5 s, so that its queue never fills
         if now - self._last_s > SILENT_S:
             since = time.localtime(time.time() - (now - self._last_s))
             return (
