@@ -85,8 +85,9 @@ def test_the_next_run_begins_with_its_own_meta(
     assert "missed 0" in account
 
 
-def test_a_stopped_and_a_killed_bridge_change_nothing(tmp_path: Path, tiny_bundle: Path) -> None:
-    with running(tmp_path, tiny_bundle, SYNTHETIC.format(rate=200.0)) as program:
+def test_a_stopped_and_a_killed_bridge_change_nothing(tmp_path: Path, wide_bundle: Path) -> None:
+    camera = SYNTHETIC.format(rate=200.0)
+    with running(tmp_path, wide_bundle, camera, runtime="null") as program:
         subscriber = CountingSubscriber(program.data)
         ports = [str(port) for port in free_ports(2)]
         with (
@@ -97,7 +98,10 @@ def test_a_stopped_and_a_killed_bridge_change_nothing(tmp_path: Path, tiny_bundl
             killed.until_said("run ")
             os.kill(stopped.popen.pid, signal.SIGSTOP)
             os.kill(killed.popen.pid, signal.SIGKILL)
+            time.sleep(2.5)  # by now what the stopped one does not take fills TCP's buffers
+            before = program.counts()["tracked"]
             time.sleep(1)
+            assert program.counts()["tracked"] - before > 20
             code, out, err = program.stop()
     assert code == 0, err
     seen = subscriber.result()
