@@ -86,7 +86,7 @@ def test_the_next_run_begins_with_its_own_meta(
 
 
 def test_a_stopped_and_a_killed_bridge_change_nothing(tmp_path: Path, wide_bundle: Path) -> None:
-    camera = SYNTHETIC.format(rate=200.0)
+    camera = SYNTHETIC.format(rate=500.0)
     with running(tmp_path, wide_bundle, camera, runtime="null") as program:
         subscriber = CountingSubscriber(program.data)
         ports = [str(port) for port in free_ports(2)]
@@ -101,7 +101,7 @@ def test_a_stopped_and_a_killed_bridge_change_nothing(tmp_path: Path, wide_bundl
             time.sleep(2.5)  # by now what the stopped one does not take fills TCP's buffers
             before = program.counts()["tracked"]
             time.sleep(1)
-            assert program.counts()["tracked"] - before > 20
+            assert program.counts()["tracked"] - before > 50
             code, out, err = program.stop()
     assert code == 0, err
     seen = subscriber.result()

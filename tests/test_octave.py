@@ -1,7 +1,11 @@
 """The MATLAB example, run by GNU Octave in front of a real bridge."""
 
+import json
 import shutil
+import socket
 import subprocess
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +67,28 @@ def test_octave_receives_the_native_messages(tmp_path: Path, tiny_bundle: Path) 
         assert same_keypoints(np.reshape(list(map(float, numbers)), (-1, 3)), message)
         seqs.append(message.seq)
     assert np.diff(seqs).tolist() == [1] * (N - 1)
+
+
+def test_octave_puts_lines_together_and_reads_null() -> None:
+    keypoints = {"eye(back)": [1.5, None, 0.25], "nose": [None, None, None]}
+    line = {"topic": "pose.cam1.", "frame_seq": 7, "exposure_ns": 8, "session": "s", "missed": 0}
+    meta = {"topic": "meta.cam1.", "keypoints": list(keypoints)}
+    text = "".join(json.dumps(one) + "\n" for one in (meta, *[line | {"keypoints": keypoints}] * 3))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for at in range(0, len(text), 50):
+                    connection.sendall(text[at : at + 50].encode())
+                    time.sleep(0.01)
+                connection.recv(1)  # until it has gone
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        folder = ROOT / "docs" / "examples" / "matlab"
+        said = octave(SCRIPT.format(folder=folder, n=3, port=port)).splitlines()
+        serving.join()
+    assert said == ["eye(back),nose", *["7 8 s 1.5 NaN 0.25 NaN NaN NaN "] * 3]
