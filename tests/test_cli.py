@@ -11,7 +11,7 @@ from videofiles import pictures, write
 
 import rtface as package
 
-COMMANDS = ("demo", "run", "listen", "track", "init", "check", "train")
+COMMANDS = ("demo", "run", "listen", "track", "init", "check", "train", "bridge")
 
 
 def rtface(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
