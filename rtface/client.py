@@ -11,10 +11,13 @@ from typing import Any, Self
 import zmq
 
 from rtface import wire
+from rtface.types import UserError
 from rtface.wire import Message
 
 DATA = "tcp://127.0.0.1:5581"
 CONTROL = "tcp://127.0.0.1:5580"
+#: how long to wait for a stream to appear, s
+META_TIMEOUT_S = 5.0
 _LOCAL = ("tcp://127.0.0.1:", "tcp://localhost:", "ipc:")
 
 
@@ -47,6 +50,7 @@ class Subscription:
             )
         self.received = self.lost = self.stale = 0
         self._last_seq: int | None = None
+        self._session: str | None = None
         self._max_age_ns = None if max_age_s is None else int(max_age_s * 1e9)
         self._timeout_s = timeout_s
         self._context = zmq.Context()
@@ -98,6 +102,9 @@ class Subscription:
             message = wire.decode(self._socket.recv_multipart())
             if message.topic != self._topic:
                 continue  # a prefix subscription lets nothing else in, a foreign sender might
+            session = message.fields.get("session")
+            if session != self._session:  # another run counts from 0 again
+                self._session, self._last_seq = session, None
             if self._last_seq is not None and message.seq > self._last_seq:
                 self.lost += message.seq - self._last_seq - 1
             self._last_seq = message.seq
@@ -187,6 +194,31 @@ def subscribe(
     if latest and max_age_s is None and address.startswith(_LOCAL):
         max_age_s = 0.05
     return Subscription(camera, address, latest, max_age_s, timeout_s)
+
+
+def open_stream(camera: str, address: str, latest: bool = False) -> Subscription:
+    """Return the subscription of a command, once its ``meta`` is there.
+
+    Raises
+    ------
+    UserError
+        Not an address, or nobody publishes this camera there.
+    """
+    try:
+        stream = subscribe(camera, address, latest=latest)
+    except zmq.ZMQError as error:
+        raise UserError(
+            f"{address}: cannot connect ({error.strerror}); an address looks like {DATA}"
+        ) from None
+    try:
+        stream.meta(META_TIMEOUT_S)
+    except TimeoutError:
+        stream.close()
+        raise UserError(
+            f"{address}: no camera '{camera}' is published there; start 'rtface demo' or "
+            "'rtface run', or give the camera and address it printed"
+        ) from None
+    return stream
 
 
 def ask(command: str, address: str = CONTROL, timeout_s: float = 2.0, **fields: Any) -> Any:

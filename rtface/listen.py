@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -13,16 +12,13 @@ from rich.live import Live
 from rich.table import Table
 
 from rtface import wire
-from rtface.client import Subscription, ask, subscribe
+from rtface.client import Subscription, ask, open_stream
 from rtface.topics import STATUS_TOPIC, Row, Tally, TopicListener
-from rtface.types import UserError
-from rtface.wire import Message
+from rtface.wire import Message, json_fields, json_text
 
 TURN_S = 0.1
 #: after this long without a message something is wrong, s
 SILENT_S = 2.0
-#: how long to wait for a stream to appear, s
-META_TIMEOUT_S = 5.0
 #: how long the control port may take to say where ``status.`` is, s
 CONTROL_TIMEOUT_S = 1.0
 #: ``meta.`` comes every 5 s and ``status.`` every second: their rates need a longer look, s
@@ -35,62 +31,20 @@ TOPICS = ("pose", "fast", "meta", "status")
 DEFAULT_TOPICS = ("meta", "status")
 
 
-def _messages(
-    stream: Subscription,
-    seconds: float | None,
-    stop: Callable[[], bool],
-    each: Callable[[Message], None],
-    turn: Callable[[], None] = lambda: None,
-) -> None:
-    end = None if seconds is None else time.monotonic() + seconds
-    while not stop() and (end is None or time.monotonic() < end):
-        if message := stream.receive(TURN_S):
-            each(message)
-        turn()
-
-
-def _open(camera: str, address: str, latest: bool) -> tuple[Subscription, list[str]]:
-    try:
-        stream = subscribe(camera, address, latest=latest)
-    except zmq.ZMQError as error:
-        raise UserError(
-            f"{address}: cannot connect ({error.strerror}); an address looks like "
-            "tcp://127.0.0.1:5581"
-        ) from None
-    try:
-        return stream, stream.meta(META_TIMEOUT_S)["keypoints"]
-    except TimeoutError:
-        stream.close()
-        raise UserError(
-            f"{address}: no camera '{camera}' is published there; start 'rtface demo' or "
-            "'rtface run', or give the camera and address it printed"
-        ) from None
-
-
 def listen_json(
     camera: str, address: str, latest: bool, seconds: float | None, stop: Callable[[], bool]
 ) -> None:
     """Print every message as one JSON line: its fields, and keypoints by name."""
-    stream, names = _open(camera, address, latest)
+    stream = open_stream(camera, address, latest)
+    names = stream.meta()["keypoints"]
 
-    def each(message: Message) -> None:
-        fields = {key: value for key, value in message.fields.items() if key != "arrays"}
-        keypoints = [] if message.keypoints is None else message.keypoints.tolist()
-        line = {
-            "topic": message.topic,
-            "seq": message.seq,
-            **fields,
-            "keypoints": {
-                name: [round(x, 3), round(y, 3), round(score, 4)]
-                for name, (x, y, score) in zip(names, keypoints, strict=True)
-            },
-        }
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
-
+    end = None if seconds is None else time.monotonic() + seconds
     with stream:
         try:
-            _messages(stream, seconds, stop, each)
+            while not stop() and (end is None or time.monotonic() < end):
+                if message := stream.receive(TURN_S):
+                    sys.stdout.write(json_text(json_fields(message, names)) + "\n")
+                    sys.stdout.flush()
         except BrokenPipeError:  # 'rtface listen --json | head' is a normal way to end
             sys.stdout = None  # nothing is left to flush into
 
@@ -109,7 +63,8 @@ def listen_table(
     The keypoints' own topic (``pose.``, or ``fast.`` with ``latest``) is always received, and
     those of ``topics`` beside it; where ``status.`` is, the control port at ``control`` says.
     """
-    stream, names = _open(camera, address, latest)
+    stream = open_stream(camera, address, latest)
+    names = stream.meta()["keypoints"]
     console = Console()
     with (
         stream,

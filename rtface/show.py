@@ -37,6 +37,7 @@ class StatusLine:
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._due = time.monotonic()
+        self._printed = ""
 
     def __enter__(self) -> Self:
         """Start."""
@@ -55,14 +56,19 @@ class StatusLine:
 
     def show(self, status: dict[str, Any]) -> None:
         """Show the latest status of every camera."""
+        cameras = status["cameras"].items()
+        if not self._console.is_terminal:  # a log has no use for cameras that are starting
+            cameras = [(name, counts) for name, counts in cameras if "tracked" in counts]
+        self.show_text("\n".join(camera_line(name, counts) for name, counts in cameras))
+
+    def show_text(self, text: str) -> None:
+        """Show this; where there is no terminal, every 5 s at most and the same only once."""
         if self._console.is_terminal:
-            lines = [camera_line(name, counts) for name, counts in status["cameras"].items()]
-            self._live.update(Text("\n".join(lines)))
-        elif time.monotonic() >= self._due:
-            for name, counts in status["cameras"].items():
-                if "tracked" in counts:
-                    self._due = time.monotonic() + PLAIN_EVERY_S
-                    print(camera_line(name, counts), file=sys.stderr, flush=True)
+            self._live.update(Text(text))
+        elif text and text != self._printed and time.monotonic() >= self._due:
+            self._due = time.monotonic() + PLAIN_EVERY_S
+            self._printed = text
+            print(text, file=sys.stderr, flush=True)
 
 
 def summary(status: dict[str, Any], unclean: int) -> str:

@@ -7,6 +7,7 @@ one frame of fixed layout for receivers that keep only the newest (ZMQ_CONFLATE 
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -169,3 +170,37 @@ def _decode_fast(frame: bytes) -> Message:
     }
     keypoints = np.frombuffer(frame, "<f4", offset=FAST_PAYLOAD).reshape(-1, 3)
     return Message(topic, seq, fields, keypoints)
+
+
+def json_fields(message: Message, names: Sequence[str]) -> dict[str, Any]:
+    """Return a message for people and programs that read JSON: its fields, keypoints by name.
+
+    Nine digits give back every float32 exactly.
+    """
+    fields = {key: value for key, value in message.fields.items() if key != "arrays"}
+    keypoints = [] if message.keypoints is None else message.keypoints.tolist()
+    return {
+        "topic": message.topic,
+        "seq": message.seq,
+        **fields,
+        "keypoints": {
+            name: [float(f"{value:.9g}") for value in row]
+            for name, row in zip(names, keypoints, strict=True)
+        },
+    }
+
+
+def json_text(fields: dict[str, Any]) -> str:
+    """Return one line of JSON; NaN and infinity, which JSON lacks, become null."""
+    try:
+        return json.dumps(fields, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(fields), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -41,6 +41,10 @@ class Program:
             f"[stream]\ncontrol_port = {self.control}\ndata_port = {data}\n"
             f"status_port = {status}\n{extra}\n"
         )
+        self.start(before)
+
+    def start(self, before: Sequence[str] = ()) -> None:
+        """Run the rig file; may be called again once it has ended."""
         self.popen = subprocess.Popen(
             [*before, RTFACE, "run", str(self.rig)],
             stdout=subprocess.PIPE,

@@ -11,7 +11,7 @@ from videofiles import pictures, write
 
 import rtface as package
 
-COMMANDS = ("demo", "run", "listen", "track", "init", "check", "doctor", "train")
+COMMANDS = (*("demo", "run", "listen", "bridge", "track", "init", "check", "doctor", "train"),)
 
 
 def rtface(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

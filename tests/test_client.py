@@ -58,6 +58,25 @@ def test_every_message_arrives_in_order_and_gaps_are_counted(
     np.testing.assert_array_equal(messages[0].keypoints, golden.result().pose.keypoints)
 
 
+def test_another_run_counts_anew(publisher: Publisher, address: str) -> None:
+    with rtface.subscribe("cam1", address, timeout_s=1) as stream:
+        until_subscribed(publisher)
+        publisher.send(result(0))
+        assert stream.receive(5) is not None
+        publisher.close()
+        second = Publisher("cam1", "f" * 16, META, "127.0.0.1", int(address.rsplit(":", 1)[1]))
+        message = None
+        try:
+            while message is None:  # a subscription is renewed from within receive
+                second.tend()
+                second.send(result(7))
+                message = stream.receive(0.05)
+        finally:
+            second.close()
+        assert message.fields["session"] == "f" * 16
+        assert (stream.received, stream.lost) == (2, 0)
+
+
 def test_latest_never_hands_out_what_is_too_old(publisher: Publisher, address: str) -> None:
     with rtface.subscribe("cam1", address, latest=True) as stream:
         until_subscribed(publisher)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtface import __version__
-from rtface.cli import live, offline, prepare
+from rtface.cli import bridge, live, offline, prepare
 from rtface.types import UserError
 
 app = typer.Typer(
@@ -70,3 +70,4 @@ for _command in (
     offline.train,
 ):
     app.command()(_command)
+app.add_typer(bridge.app, name="bridge")

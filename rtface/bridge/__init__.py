@@ -1,0 +1,1 @@
+"""Bridges: a subscriber like any other that hands every message on in another form."""
