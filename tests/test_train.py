@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make_bundle
 
 torch = pytest.importorskip("torch", reason="the extra 'train' is not installed")
 
@@ -16,6 +17,7 @@ from rtface.pose import Resampler, percentile_affine  # noqa: E402
 from rtface.train import augment, data, evaluate, export, fit  # noqa: E402
 from rtface.train.data import KEYPOINTS  # noqa: E402
 from rtface.train.network import Network, decode  # noqa: E402
+from rtface.types import UserError  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("RTFACE_DATA", REPOSITORY / "../shared/data"))
@@ -197,6 +199,29 @@ def test_the_export_equals_torch_and_the_bundle_is_whole(tmp_path):
             reference["image"][1], float(reference["scale"][1]), float(reference["shift"][1])
         )
         np.testing.assert_allclose(again, reference["keypoints"][1], atol=1e-4)
+
+
+def test_a_bundle_can_be_trained_further(tmp_path):
+    torch.manual_seed(2)
+    network = Network(len(KEYPOINTS))
+    network.head.weight.data.normal_(0, 0.3)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    export.write_onnx(network.eval(), tmp_path / "model.onnx")
+    again = export.read_network(tmp_path / "model.onnx").eval()
+    seen = torch.randn(2, 1, 192, 256)
+    with torch.no_grad():
+        for wanted, found in zip(network(seen), again(seen), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=2e-3)
+    bank = data.synthetic_bank(1000, 1, 2)
+    further, steps = fit.fit([bank], [1.0], 0.02, 0, start=again)
+    assert steps > 0
+    norms = [m for m in further.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert all(float(norm.running_mean.abs().max()) == 0 for norm in norms), "normalisation moved"
+    with pytest.raises(UserError, match="another|recipe"):
+        export.read_network(make_bundle(tmp_path / "tiny") / "model.onnx")
 
 
 def test_slips_are_dropped_and_gaps_stay_gaps(tmp_path):

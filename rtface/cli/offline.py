@@ -62,6 +62,9 @@ def train(
     holdout_bundle: Annotated[
         Path | None, typer.Option(help="A bundle made with --holdout, to copy its scores from.")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="A bundle of this recipe to train further.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and views.")] = 0,
 ) -> None:
     """Train a network on labelled stills and synthetic faces (needs the extra `train`)."""
@@ -71,7 +74,9 @@ def train(
         raise UserError("training needs PyTorch; pip install 'rtface[train]'") from None
     from rtface.train import train as fit_and_write
 
-    scores = fit_and_write(data, out, minutes, holdout, seed, holdout_bundle=holdout_bundle)
+    scores = fit_and_write(
+        data, out, minutes, holdout, seed, holdout_bundle=holdout_bundle, start=start
+    )
     for source, score in scores["these_weights"].items():
         print(f"{source}: mean error and that of a constant predictor, px")
         for row in score["rows"]:

@@ -34,6 +34,7 @@ def train(
     name: str = "mouse-face-side",
     threads: int = 1,
     holdout_bundle: Path | None = None,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Fit a network, judge it and write a model bundle; return its scores (see ``judge``).
 
@@ -62,10 +63,14 @@ def train(
     holdout_bundle : Path, optional
         A bundle that this recipe made with ``holdout``: its scores are copied into this one, as
         the only ones that say what to expect from a new animal.
+    start : Path, optional
+        A bundle of this recipe to train further, with smaller steps and milder views.
     """
     if not minutes > 0 or not 0 <= synthetic_fraction <= 1:
         raise UserError("minutes must be above 0 and the synthetic fraction from 0 to 1")
     torch.set_num_threads(threads)
+    begun = None if start is None else load_bundle(start)
+    network = None if begun is None else export.read_network(begun.folder / "model.onnx")
     facemap = data.read_facemap(data_dir)
     schroeder = data.read_schroeder(data_dir)
     seen = [data.split(stills)[0] if holdout else stills for stills in (facemap, schroeder)]
@@ -81,13 +86,13 @@ def train(
             text = f"step {step}, loss {value:.3f}"
             progress.update(task, completed=done, description=text)
 
-        network, steps = fit.fit(banks, shares, minutes, seed, report)
+        network, steps = fit.fit(banks, shares, minutes, seed, report, network)
     training = {
         "recipe": "held out" if holdout else "all",
         "minutes": minutes,
         "steps": steps,
         "batch": fit.BATCH,
-        "learning_rate": fit.LEARNING_RATE,
+        "learning_rate": fit.LEARNING_RATE if begun is None else fit.FURTHER_RATE,
         "seed": seed,
         "torch": str(torch.__version__),
         "threads": threads,
@@ -98,6 +103,8 @@ def train(
         "stills": [len(stills) for stills in seen],
         "keypoints": len(data.KEYPOINTS),
     }
+    if begun is not None:
+        training["started_from"] = begun.about["training"]
     export.write_bundle(network, out_dir, name, training, {})
     scores = {"these_weights": judge(out_dir, data_dir)}
     if holdout_bundle is not None:

@@ -44,11 +44,13 @@ def plain_views(bank: Bank, index: torch.Tensor) -> Views:
     return Views(linear, shift, torch.zeros(n, 2, 2, 2), torch.zeros(n, dtype=torch.bool))
 
 
-def random_views(bank: Bank, index: torch.Tensor, rng: torch.Generator) -> Views:
+def random_views(
+    bank: Bank, index: torch.Tensor, rng: torch.Generator, strength: float = 1.0
+) -> Views:
     """Return plain views that were flipped, turned, sheared, scaled, moved and softly pushed.
 
     Most of them keep the face about as large as it is; for the others its size in the input is
-    drawn, so that the sources overlap in size.
+    drawn, so that the sources overlap in size. ``strength`` scales what bends and turns.
     """
     n = len(index)
     plain = plain_views(bank, index)
@@ -60,13 +62,15 @@ def random_views(bank: Bank, index: torch.Tensor, rng: torch.Generator) -> Views
     muzzle = (points[:, _EYE_FRONT] - points[:, _NOSE]).norm(dim=1) / bank.step
     drawn = torch.exp(uniform(3.5, 4.85)) / torch.nan_to_num(muzzle, nan=90.0)  # 33 to 128 px
     zoom = torch.where(uniform(0, 1) < 0.6, torch.exp(uniform(-0.2, 0.2)), drawn.clamp(0.35, 1.8))
-    angle = uniform(-0.4, 0.4)
+    angle = uniform(-0.4, 0.4) * strength
     cos, sin = torch.cos(angle), torch.sin(angle)
     turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
     stretch = torch.stack(
         [
-            torch.stack([torch.exp(uniform(-0.12, 0.12)), uniform(-0.12, 0.12)], -1),
-            torch.stack([torch.zeros(n), torch.exp(uniform(-0.12, 0.12))], -1),
+            torch.stack(
+                [torch.exp(uniform(-0.12, 0.12) * strength), uniform(-0.12, 0.12) * strength], -1
+            ),
+            torch.stack([torch.zeros(n), torch.exp(uniform(-0.12, 0.12) * strength)], -1),
         ],
         1,
     )
@@ -84,7 +88,7 @@ def random_views(bank: Bank, index: torch.Tensor, rng: torch.Generator) -> Views
     shift = target - (linear @ middle[..., None])[..., 0]
     push = (
         torch.randn(n, 2, 5, 6, generator=rng)
-        * (uniform(0, 3.0) * zoom.clamp(max=1))[:, None, None, None]
+        * (uniform(0, 3.0 * strength) * zoom.clamp(max=1))[:, None, None, None]
     )
     return Views(linear, shift, push, uniform(0, 1) < 0.5)
 
@@ -128,10 +132,10 @@ def _project(points: torch.Tensor, views: Views) -> torch.Tensor:
     return p
 
 
-def relight(seen: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+def relight(seen: torch.Tensor, rng: torch.Generator, strength: float = 1.0) -> torch.Tensor:
     """Return pictures with other light, gamma, focus, noise and things in front of them.
 
-    Takes and returns (B, 1, h, w) float32 of 0 to 255.
+    Takes and returns (B, 1, h, w) float32 of 0 to 255. ``strength`` scales what hides and blurs.
     """
     n, _, height, width = seen.shape
 
@@ -145,16 +149,16 @@ def relight(seen: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     across, along = torch.exp(uniform(-0.6, 0.6) * x), torch.exp(uniform(-0.6, 0.6) * y)
     seen = seen * (torch.exp(uniform(-0.4, 0.4)) * across) * along
     # bars, wheels, paws: boxes of any grey
-    for i in torch.nonzero(torch.rand(n, 2, generator=rng) < 0.2)[:, 0].tolist():
+    for i in torch.nonzero(torch.rand(n, 2, generator=rng) < 0.2 * strength)[:, 0].tolist():
         draw = torch.rand(5, generator=rng)
         left, top = (int(v) for v in (draw[:2] * 1.2 - 0.2) * torch.tensor([width, height]))
         right, bottom = left + 4 + int(draw[2] * width / 3), top + 4 + int(draw[3] * height / 3)
         seen[i, :, max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = draw[4]
     soft = functional.avg_pool2d(seen, 3, 1, 1, count_include_pad=False)
-    seen = torch.lerp(seen, soft, uniform(-0.5, 1.0))  # below 0 sharpens
+    seen = torch.lerp(seen, soft, uniform(-0.5, 1.0) * strength)  # below 0 sharpens
     # one pattern of noise per batch: the next batch brings another
     noise = torch.rand((1, 1, height, width), generator=rng) - 0.5
-    return ((seen + noise * uniform(0, 0.17)) * 255).clamp(0, 255)
+    return ((seen + noise * uniform(0, 0.17 * strength)) * 255).clamp(0, 255)
 
 
 def normalise(seen: torch.Tensor) -> torch.Tensor:

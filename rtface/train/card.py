@@ -74,7 +74,8 @@ def model_card(about: dict[str, Any]) -> str:
         held = scores["held_out_recipe"]
         parts += [
             "## How far off it is on what it never saw",
-            "Scores of the same recipe, trained without one video and four animals:",
+            "Scores of a network trained without one video and four animals (where the shipped "
+            "weights were trained in two stages, this is the first):",
             _saw(held["training"]),
             "The shipped weights saw those too, and their own scores on them would flatter. Mean "
             "and median distance to the labels in px of the original picture. *Constant* always "
@@ -92,7 +93,9 @@ def model_card(about: dict[str, Any]) -> str:
 
 
 def _saw(training: dict[str, Any]) -> str:
-    return (
+    first = training.get("started_from")
+    before = "" if first is None else f"First stage:\n\n{_saw(first)}\n\nThen, trained further:\n\n"
+    return before + (
         f"- {training['stills'][0]} stills of {', '.join(training['facemap_g7c1'])}\n"
         f"- {training['stills'][1]} stills of the animals {', '.join(training['schroeder_face'])}\n"
         f"- synthetic faces of the seeds {training['synthetic'][0]} to {training['synthetic'][1]}\n"

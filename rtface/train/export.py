@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 import onnxruntime
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from rtface.pose import Resampler, percentile_affine
 from rtface.train.card import model_card
 from rtface.train.data import FRAME_SHAPE, INPUT_SHAPE, KEYPOINTS, synthetic_frames
 from rtface.train.network import Network, decode
+from rtface.types import UserError
 
 OPSET = 17
 #: edges for drawing, by name
@@ -76,6 +79,45 @@ def write_onnx(network: Network, path: Path) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
+
+
+def read_network(path: Path) -> Network:
+    """Return the network in an ONNX file that ``write_onnx`` wrote, to be trained further.
+
+    In the file each normalisation is part of the convolution before it; here it becomes one that
+    adds the bias and does nothing else.
+
+    Raises
+    ------
+    UserError
+        The file holds another network.
+    """
+    graph = onnx.load(str(path)).graph
+    tensors = {one.name: one for one in graph.initializer}
+    stored = [
+        [
+            torch.from_numpy(onnx.numpy_helper.to_array(tensors[name]).copy())
+            for name in node.input[1:]
+        ]
+        for node in graph.node
+        if node.op_type == "Conv"
+    ]
+    network = Network(len(KEYPOINTS))
+    modules = list(network.modules())
+    convolutions = [m for m in modules if isinstance(m, nn.Conv2d)]
+    shapes = [list(conv.weight.shape) for conv in convolutions]
+    if shapes != [list(weights[0].shape) for weights in stored]:
+        raise UserError(f"{path}: is not a network of this recipe; leave out --start")
+    for conv, (weight, bias) in zip(convolutions, stored, strict=True):
+        conv.weight.data.copy_(weight)
+        if conv.bias is not None:
+            conv.bias.data.copy_(bias)
+            continue
+        norm = modules[modules.index(conv) + 1]
+        assert isinstance(norm, nn.BatchNorm2d)
+        norm.bias.data.copy_(bias)
+        norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
+    return network
 
 
 def write_bundle(

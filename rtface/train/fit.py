@@ -17,6 +17,8 @@ from rtface.train.network import STRIDE, Network
 
 BATCH = 32
 LEARNING_RATE = 3e-3
+#: for a network that is trained further: smaller steps, and views that are closer to the pictures
+FURTHER_RATE, FURTHER_STRENGTH = 1e-3, 0.4
 #: width of the heat map's peak, and how far from the keypoint offsets are learned, in cells
 PEAK_SD, OFFSET_REACH = 0.8, 1.6
 #: weight of the offsets' error against the heat map's
@@ -58,7 +60,7 @@ def loss(logits: torch.Tensor, offsets: torch.Tensor, points: torch.Tensor) -> t
 
 
 def batch(
-    banks: Sequence[Bank], shares: Sequence[float], rng: torch.Generator
+    banks: Sequence[Bank], shares: Sequence[float], rng: torch.Generator, strength: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return normalised pictures (BATCH, 1, h, w) and keypoints (BATCH, K, 2) of random views.
 
@@ -72,10 +74,10 @@ def batch(
         if n == 0:
             continue
         index = torch.randint(len(bank.images), (n,), generator=rng)
-        picture, xy = augment.look(bank, index, augment.random_views(bank, index, rng))
+        picture, xy = augment.look(bank, index, augment.random_views(bank, index, rng, strength))
         seen.append(picture)
         points.append(xy)
-    return augment.normalise(augment.relight(torch.cat(seen), rng)), torch.cat(points)
+    return augment.normalise(augment.relight(torch.cat(seen), rng, strength)), torch.cat(points)
 
 
 def fit(
@@ -84,28 +86,31 @@ def fit(
     minutes: float,
     seed: int,
     report: Callable[[float, int, float], None] = lambda done, step, value: None,
+    start: Network | None = None,
 ) -> tuple[Network, int]:
     """Fit a network for ``minutes``; return its averaged weights and the number of steps.
 
     The learning rate warms up and falls as a cosine over the given time, so a slower machine
     makes fewer steps, not a longer run. ``report`` gets the part done (0 to 1), the step and the
-    running mean of the loss.
+    running mean of the loss. ``start`` is a network to train further, its normalisation frozen.
     """
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
-    network = Network(len(KEYPOINTS)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rate, strength = (FURTHER_RATE, FURTHER_STRENGTH) if start else (LEARNING_RATE, 1.0)
+    network = (start or Network(len(KEYPOINTS))).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
-    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=1e-2)
-    start, step, running = time.monotonic(), 0, math.nan
+    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-2)
+    began, step, running = time.monotonic(), 0, math.nan
     # the next batch is drawn while this one is learned: two cores without waiting for each other
     with ThreadPoolExecutor(1) as drawer:
-        upcoming = drawer.submit(batch, banks, shares, rng)
-        while (done := (time.monotonic() - start) / (60 * minutes)) < 1:
+        upcoming = drawer.submit(batch, banks, shares, rng, strength)
+        while (done := (time.monotonic() - began) / (60 * minutes)) < 1:
             seen, points = upcoming.result()
-            upcoming = drawer.submit(batch, banks, shares, rng)
+            upcoming = drawer.submit(batch, banks, shares, rng, strength)
             warm, cool = min(1.0, (step + 1) / 200), 0.5 * (1 + math.cos(math.pi * done))
             for group in optimiser.param_groups:
-                group["lr"] = LEARNING_RATE * warm * cool
+                group["lr"] = rate * warm * cool
+            network.train(start is None)
             value = advance(network, optimiser, seen, points)
             step += 1
             _follow(average, network, min(0.998, step / (step + 10)))
@@ -118,7 +123,6 @@ def advance(
     network: Network, optimiser: torch.optim.Optimizer, seen: torch.Tensor, points: torch.Tensor
 ) -> float:
     """Make one step and return the loss before it."""
-    network.train()
     optimiser.zero_grad()
     # half precision where the CPU multiplies it faster; weights and loss stay in float32
     with torch.autocast("cpu", torch.bfloat16, enabled=_BFLOAT16):
