@@ -9,9 +9,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from bridges import Receiver, bridging
 from conftest import free_ports
 from programs import SMALL, SYNTHETIC, CountingSubscriber, running, wait_until
+
+pytestmark = pytest.mark.soak
 
 CLIENT = """
 import socket, sys
