@@ -24,7 +24,7 @@ from rtface.camera.video import probe, read_frames
 from rtface.demo import SEED
 from rtface.engine import make_engine
 from rtface.engine.bundle import load_bundle
-from rtface.pose import PoseEstimator
+from rtface.pose import BBox, PoseEstimator
 from rtface.types import Image, Pose, UserError
 
 #: colour-blind safe (Okabe and Ito 2008), by the first letters of the keypoint's name
@@ -99,6 +99,8 @@ def main() -> None:
     parser.add_argument("--video", type=Path, nargs="+", help="videos or stills instead")
     parser.add_argument("--frames", type=int, nargs="+", default=[0], help="which frames")
     parser.add_argument("--bundle", default="default")
+    box = ("LEFT", "TOP", "WIDTH", "HEIGHT")
+    parser.add_argument("--bbox", type=int, nargs=4, metavar=box, help="track this part only, px")
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder for --video")
     args = parser.parse_args()
     bundle = load_bundle(args.bundle)
@@ -110,7 +112,12 @@ def main() -> None:
     args.out.mkdir(exist_ok=True, parents=True)
     for path in args.video:
         info = probe(path)
-        estimator = PoseEstimator(engine, (info.height, info.width), info.bits)
+        box = BBox(*args.bbox) if args.bbox else None
+        if box and not box.fits(info.height, info.width):
+            raise UserError(
+                f"{path}: --bbox does not fit the frame of {info.width}x{info.height} px"
+            )
+        estimator = PoseEstimator(engine, (info.height, info.width), info.bits, box)
         for number in args.frames:
             image = next(islice(read_frames(path), number, None), None)
             if image is None:

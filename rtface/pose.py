@@ -22,6 +22,11 @@ class BBox(NamedTuple):
     width: int
     height: int
 
+    def fits(self, frame_height: int, frame_width: int) -> bool:
+        """Return whether it is a part of a frame of that size, px."""
+        inside = self.x + self.width <= frame_width and self.y + self.height <= frame_height
+        return inside and min(self.x, self.y) >= 0 and min(self.width, self.height) > 0
+
 
 class Resampler:
     """Fits a frame of one size into the network's input of another.

@@ -133,7 +133,7 @@ def estimator_for(
     """Return what turns frames of this camera into poses; UserError if its bbox does not fit."""
     section = rig.camera[camera]
     bbox = BBox(*section.bbox) if section.bbox else None
-    if bbox and (bbox.x + bbox.width > info.width or bbox.y + bbox.height > info.height):
+    if bbox and not bbox.fits(info.height, info.width):
         raise UserError(
             f"camera.{camera}.bbox: {list(bbox)} reaches beyond the frame of "
             f"{info.width}x{info.height} px; make it smaller"

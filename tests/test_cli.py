@@ -65,7 +65,7 @@ def test_check_names_a_bbox_outside_the_frame(tmp_path: Path) -> None:
     rig.write_text('[camera.cam1]\nkind = "synthetic"\nbbox = [600, 0, 100, 100]\n')
     for command in ("check", "run"):
         line = one_line(rtface(command, rig))
-        assert "camera.cam1.bbox" in line
+        assert f"{rig}: camera.cam1.bbox" in line
         assert "640x480" in line
 
 

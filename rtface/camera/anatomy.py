@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from rtface.camera.outline import BOTTOM, TOP
 from rtface.camera.script import State
 from rtface.types import Float32Array
 
@@ -36,39 +37,6 @@ KEYPOINTS = (
     "pupil(bottom)",
     "pupil(front)",
     "pupil(top)",
-)
-
-_TOP = np.array(
-    [
-        [0, 0.0],
-        [0.006, -0.03],
-        [0.04, -0.065],
-        [0.1, -0.09],
-        [0.25, -0.17],
-        [0.45, -0.3],
-        [0.7, -0.43],
-        [1.0, -0.53],
-        [1.4, -0.62],
-        [2.0, -0.66],
-        [5.0, -0.7],
-    ]
-)
-_BOTTOM = np.array(
-    [
-        [0, 0.0],
-        [0.006, 0.05],
-        [0.03, 0.14],
-        [0.05, 0.18],
-        [0.1, 0.31],
-        [0.2, 0.43],
-        [0.37, 0.515],
-        [0.47, 0.585],
-        [0.7, 0.66],
-        [1.0, 0.75],
-        [1.3, 0.95],
-        [2.0, 1.45],
-        [5.0, 2.3],
-    ]
 )
 
 
@@ -174,8 +142,8 @@ class Anatomy:
             float(width * rng.uniform(0.36, 0.46) - centre[0]),
             float(height * rng.uniform(0.4, 0.55) - centre[1]),
         )
-        self.top = _TOP * [1, rng.uniform(0.85, 1.1)]
-        self.bottom = _BOTTOM * [1, rng.uniform(0.92, 1.08)]
+        self.top = TOP * [1, rng.uniform(0.85, 1.1)]
+        self.bottom = BOTTOM * [1, rng.uniform(0.92, 1.08)]
         self.eye = np.array([1.0, -0.1]) + rng.uniform(-0.05, 0.05, 2)
         self.eye_tilt = rng.uniform(0.15, 0.45)
         self.eye_width = rng.uniform(0.13, 0.17)  # half of it, head units
@@ -222,7 +190,7 @@ class Anatomy:
         jaw = self._moved("jaw", JAW, jaw_move(state.mouth))
         roots = self._moved("pad", PAD, pad_move(state.whisk))[:N_LABELLED_WHISKERS]
         fixed = np.array([_BRIDGE, (state.paw_u, state.paw_v)])
-        fixed[0, 1] *= self.top[-1, 1] / _TOP[-1, 1]
+        fixed[0, 1] *= self.top[-1, 1] / TOP[-1, 1]
         parts = [eye, jaw, nose, fixed, roots[[0, 2, 1]], pupil]
         xy = self.to_px(np.concatenate(parts))[_ORDER]
         xy += np.array([state.shift_x, state.shift_y]) * self.width
@@ -237,7 +205,7 @@ class Anatomy:
                 rest = WHISKERS[:, :2]
             else:
                 rest = np.array(list((_NOSE_POINTS if name == "nose" else _JAW_POINTS).values()))
-                scale = self.top[-1, 1] / _TOP[-1, 1], self.bottom[-1, 1] / _BOTTOM[-1, 1]
+                scale = self.top[-1, 1] / TOP[-1, 1], self.bottom[-1, 1] / BOTTOM[-1, 1]
                 rest = rest * np.stack([np.ones(len(rest)), np.where(rest[:, 1] < 0, *scale)], 1)
             self._points[name, move] = _pushed(rest, field, np.array(move))
         return self._points[name, move]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from rtface.types import UserError
 
 Seconds = Annotated[
     float | None, typer.Option(min=0.1, help="Stop after this long; Ctrl-C stops at any time.")
@@ -26,3 +30,14 @@ def stop_switch() -> Callable[[], bool]:
         if number and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP: so be it
             signal.signal(number, stop)
     return lambda: asked
+
+
+@contextlib.contextmanager
+def naming(rig_file: Path | None) -> Iterator[None]:
+    """Put the rig file's name before an error that names one of its keys."""
+    try:
+        yield
+    except UserError as error:
+        if rig_file and str(error).startswith("camera."):
+            raise UserError(f"{rig_file}: {error}") from None
+        raise

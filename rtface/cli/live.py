@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rtface.cli.common import Seconds, stop_switch
+from rtface.cli.common import Seconds, naming, stop_switch
 from rtface.types import UserError
 
 
@@ -78,7 +78,7 @@ def run(
     else:
         section = VideoSection(kind="video", file=str(video), rate_hz=rate, loop=loop, fast=fast)
         rig = Rig(name="video", camera={"cam1": section})
-    with StatusLine() as line:
+    with naming(rig_file), StatusLine() as line:
         supervisor = run_rig(
             rig,
             stop_switch(),

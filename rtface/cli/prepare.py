@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rtface.cli.common import naming
 from rtface.types import UserError
 
 
@@ -33,8 +34,9 @@ def check(
     from rtface.check import check_rig
     from rtface.config import load_rig
 
-    for what, finding in check_rig(load_rig(rig_file)):
-        print(f"{what:16} {finding}")
+    with naming(rig_file):
+        for what, finding in check_rig(load_rig(rig_file)):
+            print(f"{what:16} {finding}")
     print(f"{rig_file} is ready: rtface run {rig_file}")
 
 
