@@ -18,6 +18,8 @@ DATA = "tcp://127.0.0.1:5581"
 CONTROL = "tcp://127.0.0.1:5580"
 #: how long to wait for a stream to appear, s
 META_TIMEOUT_S = 5.0
+#: a new run's meta comes when its socket connects, and every 5 s, s
+_META_WITHIN_S = 6.0
 _LOCAL = ("tcp://127.0.0.1:", "tcp://localhost:", "ipc:")
 
 
@@ -33,6 +35,8 @@ class Subscription:
         passed over for a newer one.
     stale : int
         Messages thrown away because they were older than ``max_age_s``.
+    foreign : int
+        Messages thrown away because they are not of this version of the wire.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class Subscription:
                 f"max_age_s compares clocks of one machine, and {address} may be another; "
                 "leave it out"
             )
-        self.received = self.lost = self.stale = 0
+        self.received = self.lost = self.stale = self.foreign = 0
         self._last_seq: int | None = None
         self._session: str | None = None
         self._max_age_ns = None if max_age_s is None else int(max_age_s * 1e9)
@@ -99,7 +103,11 @@ class Subscription:
             looked = True
             if not self._socket.poll(None if left is None else int(max(0.0, left) * 1000) + 1):
                 return None
-            message = wire.decode(self._socket.recv_multipart())
+            try:
+                message = wire.decode(self._socket.recv_multipart())
+            except wire.WireError:
+                self.foreign += 1
+                continue
             if message.topic != self._topic:
                 continue  # a prefix subscription lets nothing else in, a foreign sender might
             session = message.fields.get("session")
@@ -138,8 +146,28 @@ class Subscription:
         while self._meta is None or self._meta_socket.poll(0):
             if not self._meta_socket.poll(int(timeout_s * 1000)):
                 raise TimeoutError(f"no {self._topic} stream; is rtface running?")
-            self._meta = wire.decode(self._meta_socket.recv_multipart()).fields
+            try:
+                self._meta = wire.decode(self._meta_socket.recv_multipart()).fields
+            except wire.WireError:
+                self.foreign += 1
         return self._meta
+
+    def names(self, message: Message) -> list[str]:
+        """Return the names of a message's keypoints, also when a new run has begun.
+
+        Waits up to 6 s for the ``meta`` of a run that has just begun; should it not come, the
+        names are the numbers of the rows.
+        """
+        deadline = time.monotonic() + _META_WITHIN_S
+        session = message.fields.get("session")  # fast messages have none
+        meta = self.meta()
+        while session not in (None, meta.get("session", session)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+            meta = self.meta()
+        names: list[str] = meta["keypoints"]
+        n = 0 if message.keypoints is None else len(message.keypoints)
+        known = session in (None, meta.get("session", session)) and len(names) == n
+        return names if known else [str(i) for i in range(n)]
 
     def close(self) -> None:
         """Disconnect."""

@@ -36,14 +36,13 @@ def listen_json(
 ) -> None:
     """Print every message as one JSON line: its fields, and keypoints by name."""
     stream = open_stream(camera, address, latest)
-    names = stream.meta()["keypoints"]
 
     end = None if seconds is None else time.monotonic() + seconds
     with stream:
         try:
             while not stop() and (end is None or time.monotonic() < end):
                 if message := stream.receive(TURN_S):
-                    sys.stdout.write(json_text(json_fields(message, names)) + "\n")
+                    sys.stdout.write(json_text(json_fields(message, stream.names(message))) + "\n")
                     sys.stdout.flush()
         except BrokenPipeError:  # 'rtface listen --json | head' is a normal way to end
             sys.stdout = None  # nothing is left to flush into
@@ -64,12 +63,11 @@ def listen_table(
     those of ``topics`` beside it; where ``status.`` is, the control port at ``control`` says.
     """
     stream = open_stream(camera, address, latest)
-    names = stream.meta()["keypoints"]
     console = Console()
     with (
         stream,
         zmq.Context() as context,
-        _View(camera, stream, latest, names, console) as view,
+        _View(camera, stream, latest, console) as view,
     ):
         try:
             view.listen_to(context, topics, address, control)
@@ -94,11 +92,9 @@ def listen_table(
 class _View:
     """What arrives, counted by topic, and shown once a second."""
 
-    def __init__(
-        self, camera: str, stream: Subscription, latest: bool, names: list[str], console: Console
-    ) -> None:
+    def __init__(self, camera: str, stream: Subscription, latest: bool, console: Console) -> None:
         self.others: list[TopicListener] = []
-        self._camera, self._stream, self._names = camera, stream, names
+        self._camera, self._stream = camera, stream
         self._latest = latest
         self._topic = "fast" if latest else "pose"
         self._tally = Tally(self._topic)
@@ -177,7 +173,7 @@ class _View:
         if self._console.is_terminal:
             parts = [_topics_table(self._camera, self.rows())]
             if self._newest:
-                parts.append(_table(self._names, self._newest))
+                parts.append(_table(self._stream.names(self._newest), self._newest))
             self._live.update(Group(*parts))
         else:
             for row in self.rows():

@@ -12,6 +12,7 @@ from conftest import free_ports
 from programs import wait_until
 
 import rtface
+from rtface import wire
 from rtface.publish import Publisher
 from rtface.types import Result, UserError
 
@@ -168,6 +169,45 @@ def test_publisher_survives_a_peer_that_talks_back(publisher: Publisher, address
             time.sleep(0.01)
         publisher.send(result(0))
         assert stream.receive(5) is not None
+
+
+def test_foreign_messages_are_counted_and_passed_over(address: str) -> None:
+    with zmq.Context() as context, context.socket(zmq.XPUB) as foreign:
+        foreign.bind(address)
+        with rtface.subscribe("cam1", address) as stream:
+            assert foreign.recv()
+            foreign.send_multipart([b"pose.cam1.", b"\xc1"])
+            foreign.send_multipart([b"pose.cam1.", b"not", b"ours"])
+            foreign.send_multipart(wire.encode_pose("pose.cam1.", "0" * 16, golden.result()))
+            message = stream.receive(5)
+            assert message is not None
+            assert (message.seq, stream.foreign, stream.received) == (1000, 2, 1)
+
+
+def test_names_follow_a_new_run(address: str) -> None:
+    port = int(address.rsplit(":", 1)[1])
+    runs = {"a" * 16: ["one", "two", "three"], "b" * 16: ["x", "y", "z"]}
+    with rtface.subscribe("cam1", address) as stream:
+        for session, names in runs.items():
+            meta = {"keypoints": names, "session": session}
+            publisher = Publisher("cam1", session, meta, "127.0.0.1", port)
+            try:
+
+                def heard(publisher: Publisher = publisher, session: str = session) -> bool:
+                    publisher.tend()
+                    publisher.send(result(0))
+                    message = stream.receive(0.02)
+                    mine = message is not None and message.fields["session"] == session
+                    return mine and stream.meta(0.05)["session"] == session
+
+                wait_until(heard, 10)
+                message = stream.receive(1)
+                while message is None:
+                    publisher.send(result(0))
+                    message = stream.receive(1)
+                assert stream.names(message) == names
+            finally:
+                publisher.close()
 
 
 def test_port_in_use_is_one_line(publisher: Publisher, address: str) -> None:

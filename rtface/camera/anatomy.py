@@ -87,6 +87,17 @@ PAW = (0.2, 0.12)
 _SWING = 0.95
 
 
+def paw_cover(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Return how far inside of a paw places are, above 0 inside; head units from its middle."""
+    long, high = PAW
+    palm = 1 - np.hypot((u - 0.25 * long) / (0.75 * long), v / high)
+    fingers = [
+        1 - np.hypot((u + 0.55 * long) / (0.45 * long), (v - at * high) / (0.24 * high))
+        for at in (-0.72, -0.24, 0.24, 0.72)
+    ]
+    return np.asarray(np.maximum.reduce([palm, *fingers]))
+
+
 class Spout(NamedTuple):
     """A lick spout: a tube that ends at a tip and comes from below, head units and rad."""
 

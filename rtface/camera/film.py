@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from rtface.camera import paint
-from rtface.camera.anatomy import JAW, NOSE, PAD, PAW, Field, jaw_move, pad_move
+from rtface.camera.anatomy import JAW, NOSE, PAD, PAW, Field, jaw_move, pad_move, paw_cover
 from rtface.camera.face import HEADROOM, Face, Int16Image, Where, clipped
 from rtface.camera.script import PERIOD_S, Script, State
 from rtface.types import Float32Array, UInt8Image
@@ -212,11 +212,6 @@ def _paint_paw(face: Face) -> tuple[Float32Array, Float32Array]:
     size = math.ceil(1.3 * long * face.px)
     y, x = np.mgrid[-size : size + 1, -size : size + 1].astype(np.float32)
     u, v = face.turned_back(x, y)
-    palm = 1 - np.hypot((u - 0.25 * long) / (0.75 * long), v / high)
-    fingers = [
-        1 - np.hypot((u + 0.55 * long) / (0.45 * long), (v - at * high) / (0.24 * high))
-        for at in (-0.72, -0.24, 0.24, 0.72)
-    ]
-    inside = np.maximum.reduce([palm, *fingers])
+    inside = paw_cover(u, v).astype(np.float32)
     level = face.levels["fur"] * (1.15 + 0.5 * np.clip(inside, 0, 1))
     return level.astype(np.float32), paint.soft(inside, 2.0 / (high * face.px))

@@ -118,7 +118,7 @@ class Script:
         bouts = np.zeros(_N)
         for start, length in moments(rng, 9, 2.0, 4.5):
             hz = rng.uniform(8, 12)
-            cycles = round(length * hz)
+            cycles = int(length * hz)
             t = self._happen("whisking", start, cycles / hz)
             phase = np.clip(t * hz, 0, cycles)
             envelope = pulse(t, cycles / hz, 0.2)
@@ -155,7 +155,7 @@ class Script:
 
     def _paw(self, rng: np.random.Generator, traces: dict[str, Trace]) -> None:
         """Bring a paw to the chin now and then, and groom: strokes over the muzzle."""
-        u, v = np.full(_N, 0.4), np.full(_N, 1.9)
+        u, v = np.full(_N, 0.4), np.full(_N, 4.0)
         kinds = ["paw", "groom", "paw", "groom"]
         for kind, (start, length) in zip(kinds, moments(rng, 4, 1.6, 3.2), strict=True):
             t = self._happen(kind, start, length)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rtface.camera.anatomy import KEYPOINTS, PAW, Anatomy
+from rtface.camera.anatomy import KEYPOINTS, Anatomy, paw_cover
 from rtface.camera.script import Event, Script, State
 from rtface.types import Float32Array
 
@@ -107,16 +107,18 @@ def visible(face: Anatomy, state: State) -> npt.NDArray[np.bool_]:
     # back to where they are on the face: facing left, before the camera was knocked
     x = face.width - 1 - xy[:, 0] if face.facing == "right" else xy[:, 0]
     u, v = face.to_head(x - state.shift_x * face.width, xy[:, 1] - state.shift_y * face.width)
+    paw = KEYPOINTS.index("paw")
+    paw_seen = bool(seen[paw])
     if face.spout:
         along, across = face.spout.place(u, v)
         seen &= (along < 0) | (np.abs(across) > face.spout.radius)
-    paw = np.hypot((u - state.paw_u) / PAW[0], (v - state.paw_v) / PAW[1]) < 1
-    paw[KEYPOINTS.index("paw")] = False
+    seen &= paw_cover(u - state.paw_u, v - state.paw_v) <= 0
+    seen[paw] = paw_seen  # it is before everything
     upper, lower = face.lid_heights(state.lids)
     across_eye, along_eye = _pupil_in_eye(state)
     half = np.sqrt(np.maximum(0, 1 - across_eye**2))
     seen[-4:] &= (along_eye > -upper * half) & (along_eye < lower * half)
-    return np.asarray(seen & ~paw, np.bool_)
+    return np.asarray(seen, np.bool_)
 
 
 def _pupil_in_eye(state: State) -> tuple[np.ndarray, np.ndarray]:

@@ -77,7 +77,10 @@ def train(
     scores = fit_and_write(
         data, out, minutes, holdout, seed, holdout_bundle=holdout_bundle, start=start
     )
-    for source, score in scores["these_weights"].items():
+    these = scores["these_weights"]
+    minute = these.pop("minute")["overall_median_eye_pct"]
+    print(f"synthetic minutes: median error {minute:.2f} % of the eye's width")
+    for source, score in these.items():
         print(f"{source}: mean error and that of a constant predictor, px")
         for row in score["rows"]:
             print(f"  {row['name']:18} {row['error_px']:7.2f} {row['constant_px']:7.2f}")

@@ -70,6 +70,11 @@ def train(
         raise UserError("minutes must be above 0 and the synthetic fraction from 0 to 1")
     torch.set_num_threads(threads)
     begun = None if start is None else load_bundle(start)
+    for bundle in (begun if holdout else None, holdout_bundle and load_bundle(holdout_bundle)):
+        if bundle and not _held_out(bundle.about):
+            raise UserError(
+                f"{bundle.folder}: was trained on what has to be held out; see --holdout"
+            )
     network = None if begun is None else export.read_network(begun.folder / "model.onnx")
     facemap = data.read_facemap(data_dir)
     schroeder = data.read_schroeder(data_dir)
@@ -115,6 +120,16 @@ def train(
         }
     export.write_bundle(network, out_dir, name, training, scores)
     return scores
+
+
+def _held_out(about: dict[str, Any]) -> bool:
+    """Whether a bundle, and all it was trained further from, never saw what is held out."""
+    training = about.get("training")
+    while training:
+        if training.get("recipe") != "held out":
+            return False
+        training = training.get("started_from")
+    return "these_weights" in about.get("scores", {})
 
 
 def judge(bundle_dir: Path, data_dir: Path | None, quick: bool = False) -> dict[str, Any]:

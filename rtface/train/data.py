@@ -161,7 +161,7 @@ def synthetic_frames(
         image = np.empty(FRAME_SHAPE, np.uint8)
         film.draw(state, image)
         xy = film.face.points(state)
-        inside = ((xy >= 0) & (xy < [width, height])).all(1)
+        inside = ((xy >= 0) & (xy <= [width - 1, height - 1])).all(1)
         xy[inside & ~visible(film.face, state)] = np.nan
         yield image, xy[_LEARNED]
 

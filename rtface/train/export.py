@@ -94,13 +94,12 @@ def read_network(path: Path) -> Network:
     """
     graph = onnx.load(str(path)).graph
     tensors = {one.name: one for one in graph.initializer}
+    weights_of = [node.input[1:] for node in graph.node if node.op_type == "Conv"]
+    if any(len(names) != 2 or not set(names) <= set(tensors) for names in weights_of):
+        raise UserError(f"{path}: is not a network of this recipe; leave out --start")
     stored = [
-        [
-            torch.from_numpy(onnx.numpy_helper.to_array(tensors[name]).copy())
-            for name in node.input[1:]
-        ]
-        for node in graph.node
-        if node.op_type == "Conv"
+        [torch.from_numpy(onnx.numpy_helper.to_array(tensors[name]).copy()) for name in names]
+        for names in weights_of
     ]
     network = Network(len(KEYPOINTS))
     modules = list(network.modules())
