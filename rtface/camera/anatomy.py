@@ -81,21 +81,8 @@ WHISKERS = np.array(
     ]
 )
 N_LABELLED_WHISKERS = 3
-#: half length and half height of a paw, head units
-PAW = (0.2, 0.12)
 #: how far the whiskers swing between drawn back and all the way forward, rad
 _SWING = 0.95
-
-
-def paw_cover(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Return how far inside of a paw places are, above 0 inside; head units from its middle."""
-    long, high = PAW
-    palm = 1 - np.hypot((u - 0.25 * long) / (0.75 * long), v / high)
-    fingers = [
-        1 - np.hypot((u + 0.55 * long) / (0.45 * long), (v - at * high) / (0.24 * high))
-        for at in (-0.72, -0.24, 0.24, 0.72)
-    ]
-    return np.asarray(np.maximum.reduce([palm, *fingers]))
 
 
 class Spout(NamedTuple):

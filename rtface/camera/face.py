@@ -14,11 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rtface.camera import paint
-from rtface.camera.anatomy import KEYPOINTS, N_LABELLED_WHISKERS, WHISKERS, Anatomy
+from rtface.camera.anatomy import N_LABELLED_WHISKERS, WHISKERS, Anatomy
 from rtface.camera.script import State
 from rtface.types import Float32Array
-
-__all__ = ["HEADROOM", "KEYPOINTS", "Face"]
 
 #: Grey levels stay this far from 0 and 255, so that noise can be added without saturating.
 HEADROOM = 12

@@ -14,8 +14,9 @@ from typing import Literal
 import numpy as np
 
 from rtface.camera import paint
-from rtface.camera.anatomy import JAW, NOSE, PAD, PAW, Field, jaw_move, pad_move, paw_cover
+from rtface.camera.anatomy import JAW, NOSE, PAD, Field, jaw_move, pad_move
 from rtface.camera.face import HEADROOM, Face, Int16Image, Where, clipped
+from rtface.camera.outline import PAW, paw_cover
 from rtface.camera.script import PERIOD_S, Script, State
 from rtface.types import Float32Array, UInt8Image
 

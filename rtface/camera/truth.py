@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rtface.camera.anatomy import KEYPOINTS, Anatomy, paw_cover
+from rtface.camera.anatomy import KEYPOINTS, Anatomy
+from rtface.camera.outline import paw_cover
 from rtface.camera.script import Event, Script, State
 from rtface.types import Float32Array
 
