@@ -41,6 +41,9 @@ class Line:
         # Unbuffered: a thread that waits in sys.stdin would hold its lock at interpreter exit.
         self._in = os.fdopen(os.dup(0), "rb", buffering=0)
         self.stopping = False
+        #: the supervisor is gone: this process has ``grace_s`` to close everything in order
+        self.orphaned = False
+        self.grace_s = ORPHAN_GRACE_S
         #: somebody other than the supervisor ended this process
         self.terminated = False
         self._ready = False
@@ -58,9 +61,9 @@ class Line:
                 self.stopping = True
             else:
                 self._orders.append(order)
-        self.stopping = True
+        self.orphaned = self.stopping = True
         if self._ready:  # else there is nothing yet that is worth closing in order
-            time.sleep(ORPHAN_GRACE_S)
+            time.sleep(self.grace_s)
         os._exit(3)
 
     def order(self) -> dict[str, Any] | None:

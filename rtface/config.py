@@ -51,6 +51,9 @@ class SyntheticSection(_CameraSection):
     nuisances: bool = Field(
         True, description="flashes, scanning light in the pupil, a spout, a knocked camera"
     )
+    line0_s: tuple[float, float] | None = Field(
+        None, strict=False, description="input line 0 is high from, to: s of the film"
+    )
 
 
 class VideoSection(_CameraSection):
@@ -105,6 +108,34 @@ class RingSection(_Section):
     results_s: float = Field(30.0, gt=0, le=3600, description="results, s")
 
 
+class RecordSection(_Section):
+    """What is written to disk, and when."""
+
+    folder: str | None = Field(
+        None,
+        min_length=1,
+        pattern=r"^[^\x00]*$",
+        description="where sessions go; relative to the rig",
+    )
+    start: Literal["run", "command", "line"] = Field(
+        "run", description="with the run, by the control port, or while an input line is high"
+    )
+    line: int = Field(0, ge=0, le=31, description="input line of the first camera, for start")
+    video: Literal["x264", "ffv1", "nvenc", "none"] = Field(
+        "x264", description="ffv1 is lossless; nvenc needs an NVIDIA GPU; none: results alone"
+    )
+    quality: int = Field(18, ge=0, le=51, description="of x264 and nvenc; smaller is better")
+    part_s: float = Field(60.0, ge=1, le=3600, description="length of one video file, s")
+    warn_free_mb: int = Field(10_000, ge=1, description="warn below this much room on the disk")
+    stop_free_mb: int = Field(1_000, ge=1, description="stop recording below this much")
+
+    @model_validator(mode="after")
+    def _warn_first(self) -> RecordSection:
+        if self.warn_free_mb < self.stop_free_mb:
+            raise ValueError("warn_free_mb is below stop_free_mb; the warning has to come first")
+        return self
+
+
 class Rig(_Section):
     """Everything one rig file says."""
 
@@ -113,6 +144,7 @@ class Rig(_Section):
     engine: EngineSection = EngineSection()
     stream: StreamSection = StreamSection()
     ring: RingSection = RingSection()
+    record: RecordSection = RecordSection()
 
     @model_validator(mode="after")
     def _names_and_ports(self) -> Rig:
@@ -187,7 +219,10 @@ def parse_rig(data: dict[str, Any], source: str, folder: Path | None = None) -> 
     if bundle != "default":
         bundle = str(folder / bundle)
     engine = rig.engine.model_copy(update={"bundle": bundle})
-    return rig.model_copy(update={"camera": cameras, "engine": engine})
+    record = rig.record
+    if record.folder is not None:
+        record = record.model_copy(update={"folder": str(folder / record.folder)})
+    return rig.model_copy(update={"camera": cameras, "engine": engine, "record": record})
 
 
 def _explain(error: ValidationError) -> str:
@@ -230,6 +265,7 @@ height = 480
 rate_hz = 100.0
 seed = 1                      # which mouse, 0 to 999
 nuisances = true              # flashes, scanning light in the pupil, a spout, a knocked camera
+# line0_s = [1.0, 5.0]        # input line 0 is high from, to; to try recording by a TTL
 # bbox = [0, 0, 640, 480]     # track only this part: left, top, width, height
 # delay_us = 0.0              # declared delay, exposure's midpoint -> delivery
 # delay_err_us = 10000.0      # bound on its error; one frame period if left out
@@ -255,4 +291,14 @@ status_port = 5582
 [ring]
 frames_s = 2.0                # kept in memory for readers that lag
 results_s = 30.0
+
+[record]
+# folder = "recordings"       # relative to this file; nothing is recorded without it
+start = "run"                 # or "command" (control port), or "line" (while an input line is high)
+line = 0                      # which input line of the first camera
+video = "x264"                # "ffv1" is lossless, "nvenc" needs an NVIDIA GPU, "none": no video
+quality = 18                  # of x264 and nvenc; smaller is better
+part_s = 60.0                 # length of one video file, s
+warn_free_mb = 10000          # warn below this much room on the disk
+stop_free_mb = 1000           # stop recording, not the stream, below this much
 """

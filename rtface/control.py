@@ -7,6 +7,7 @@ A request is one frame: either a JSON map ``{"cmd": ...}``, answered with a JSON
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ import zmq
 
 from rtface import __version__
 from rtface.publish import bind
+from rtface.types import UserError
 
 #: a peer that sends more is disconnected, bytes
 MAX_REQUEST = 16_384
@@ -25,10 +27,24 @@ MAX_FRAMES = 8
 PER_TURN = 10
 
 
-def answer(request: bytes, status: dict[str, Any], endpoints: dict[str, Any], now_ns: int) -> bytes:
-    """Return the reply to one request. Pure; every request is harmless and may be repeated."""
+#: what a subject or a session may be called: it becomes part of a folder's name
+LABEL = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?")
+MAX_REMARK = 1000
+
+#: does what an order asks for: ``record``, ``stop_record`` or ``annotate`` and its fields
+Act = Callable[[str, dict[str, str]], None]
+
+
+def answer(
+    request: bytes, status: dict[str, Any], endpoints: dict[str, Any], now_ns: int, act: Act
+) -> bytes:
+    """Return the reply to one request.
+
+    Questions are harmless and may be repeated. Orders are checked here and handed to ``act``,
+    which raises UserError if it cannot obey.
+    """
     if not request.startswith(b"{"):
-        return _answer_pupil(request, endpoints, now_ns).encode()
+        return _answer_pupil(request, endpoints, now_ns, act).encode()
     try:
         command = json.loads(request)
         name = command["cmd"]
@@ -42,24 +58,59 @@ def answer(request: bytes, status: dict[str, Any], endpoints: dict[str, Any], no
     }
     if isinstance(name, str) and name in known:
         return _json(ok=True, **known[name])
-    return _json(ok=False, error=f"unknown cmd; there are {', '.join(known)}")
+    if isinstance(name, str) and name in ORDERS:
+        try:
+            act(name, _checked(name, command))
+        except UserError as error:
+            return _json(ok=False, error=str(error))
+        return _json(ok=True)
+    return _json(ok=False, error=f"unknown cmd; there are {', '.join((*known, *ORDERS))}")
+
+
+#: the orders and the texts each may bring
+ORDERS = {"record": ("subject", "name"), "stop_record": (), "annotate": ("text",)}
+
+
+def _checked(order: str, command: dict[str, Any]) -> dict[str, str]:
+    """Return the fields of an order; UserError if one of them cannot be used."""
+    if unknown := set(command) - {"cmd", *ORDERS[order]}:
+        raise UserError(f"{order} has no field {sorted(unknown)[0]!r}")
+    fields = {key: command.get(key, "") for key in ORDERS[order]}
+    for key, value in fields.items():
+        if not isinstance(value, str) or len(value) > MAX_REMARK:
+            raise UserError(f"{key} has to be a text of at most {MAX_REMARK} characters")
+        if key != "text" and not LABEL.fullmatch(value):
+            raise UserError(f"{key} may hold letters, digits, '_', '.' and '-' (at most 64)")
+    return fields
 
 
 def _json(**fields: Any) -> bytes:
     return json.dumps(fields).encode()
 
 
-def _answer_pupil(request: bytes, endpoints: dict[str, Any], now_ns: int) -> str:
-    word = request[:32].split(b" ")[0]
-    if word == b"t":
-        return repr(now_ns * 1e-9)
-    if word == b"v":
-        return __version__
-    if word == b"SUB_PORT":
-        return str(next(iter(endpoints["data"].values())).rsplit(":", 1)[1])
-    if word == b"T":
-        return "Time is monotonic here and cannot be set."
-    return "Unknown command."
+def _answer_pupil(request: bytes, endpoints: dict[str, Any], now_ns: int, act: Act) -> str:
+    word, _, rest = request[:100].partition(b" ")
+    answers = {
+        b"t": repr(now_ns * 1e-9),
+        b"v": __version__,
+        b"SUB_PORT": str(next(iter(endpoints["data"].values())).rsplit(":", 1)[1]),
+        b"T": "Time is monotonic here and cannot be set.",
+    }
+    if word in (b"R", b"r"):
+        return _record_pupil(word, rest, act)
+    return answers.get(word, "Unknown command.")
+
+
+def _record_pupil(word: bytes, rest: bytes, act: Act) -> str:
+    try:
+        if word == b"R":
+            name = rest.decode("ascii", "replace").strip()
+            act("record", _checked("record", {"name": name}))
+        else:
+            act("stop_record", {})
+    except UserError as error:
+        return str(error)
+    return "OK"
 
 
 class Control:
@@ -80,6 +131,7 @@ class Control:
         timeout_s: float,
         status: Callable[[], dict[str, Any]],
         endpoints: dict[str, Any],
+        act: Act,
     ) -> None:
         """Wait up to ``timeout_s`` for requests and answer at most PER_TURN of them."""
         if not self._socket.poll(int(timeout_s * 1000)):
@@ -93,7 +145,7 @@ class Control:
                 continue
             # REQ puts an empty frame before its request, DEALER need not
             envelope, request = frames[:-1], frames[-1]
-            reply = answer(request, status(), endpoints, time.perf_counter_ns())
+            reply = answer(request, status(), endpoints, time.perf_counter_ns(), act)
             self.answered += 1
             try:
                 self._socket.send_multipart([*envelope, reply], zmq.NOBLOCK)

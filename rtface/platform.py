@@ -25,14 +25,14 @@ if sys.platform == "win32":
     import _winapi
     import msvcrt
 
-    def _lock(descriptor: int, wait: bool) -> None:
+    def lock_file(descriptor: int, wait: bool) -> None:
         """Lock a file for this process alone; OSError if another has it and ``wait`` is off."""
         msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
 
 else:
     import fcntl
 
-    def _lock(descriptor: int, wait: bool) -> None:
+    def lock_file(descriptor: int, wait: bool) -> None:
         """Lock a file for this process alone; OSError if another has it and ``wait`` is off."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
@@ -95,7 +95,7 @@ def _dir_lock(folder: Path) -> Iterator[None]:
     else:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            _lock(descriptor, wait=True)
+            lock_file(descriptor, wait=True)
             yield
         finally:
             os.close(descriptor)
@@ -120,7 +120,7 @@ def _remove_if_dead(path: Path) -> bool:
     except OSError:
         return False
     try:
-        _lock(descriptor, wait=False)
+        lock_file(descriptor, wait=False)
         if os.read(descriptor, 8) not in (b"", bytes(8), RING_MAGIC):
             return False  # somebody's file that is only called like a ring
         path.unlink()
@@ -156,7 +156,7 @@ class SharedMapping:
         if sys.platform == "win32":
             lock = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT)
             try:
-                _lock(lock, wait=False)
+                lock_file(lock, wait=False)
             except OSError as error:
                 raise _in_use(name, folder / name) from error
             return cls(name, mmap.mmap(-1, size, tagname=f"rtface-{name}"), lock)
@@ -170,7 +170,7 @@ class SharedMapping:
                 raise _in_use(name, path) from error
             except OSError as error:
                 raise UserError(f"{path}: cannot make the ring ({error.strerror})") from error
-            _lock(lock, wait=True)
+            lock_file(lock, wait=True)
         try:
             _allocate(lock, size, path)
             buffer = mmap.mmap(lock, size, flags=mmap.MAP_SHARED | _populate())

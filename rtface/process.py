@@ -43,8 +43,8 @@ class Process:
 
     @property
     def name(self) -> str:
-        """As shown to people: role and camera."""
-        return f"{self.role} {self.camera}"
+        """As shown to people: role and camera (the recorder serves all)."""
+        return f"{self.role} {self.camera}".strip()
 
     def kill(self) -> None:
         """End it without asking."""
@@ -52,9 +52,9 @@ class Process:
         self.popen.wait()
         self.state = "killed"
 
-    def order(self, cmd: str) -> None:
+    def order(self, cmd: str, **fields: Any) -> None:
         """Send an order; a child that is gone is noticed elsewhere."""
-        _write_line(self.popen, {"cmd": cmd})
+        _write_line(self.popen, {"cmd": cmd, **fields})
 
 
 #: what children said, oldest first; None when a child has ended

@@ -72,7 +72,7 @@ class FrameRingWriter:
                 NONE_WORD,
                 self.info.bits,
                 0,
-                0,
+                stamp.line_status,
                 0,
                 *lost,
                 0,
@@ -95,7 +95,18 @@ class FrameRingReader:
         self.info = CameraInfo(*(told[name] for name in CameraInfo._fields))
         size = self.info.height * self.info.width * np.dtype(self.info.dtype).itemsize
         self._copy: npt.NDArray[np.uint8] = np.empty(size, np.uint8)
+        self._nothing: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         self._image = as_image(self._copy, self.info)
+
+    def take(self, frame_seq: int) -> tuple[FrameRecord, Image] | None:
+        """Return all that is known of a frame; None if it is gone. Image as in ``read``."""
+        words = self.ring.read(frame_seq, self._copy)
+        return None if words is None else (FrameRecord._make(words), self._image)
+
+    def record(self, frame_seq: int) -> FrameRecord | None:
+        """Return what is known of a frame without its pixels, or None if it is gone."""
+        words = self.ring.read(frame_seq, self._nothing)
+        return None if words is None else FrameRecord._make(words)
 
     def read(self, frame_seq: int) -> Frame | None:
         """Return frame ``frame_seq``, or None if it is gone; its image lives until the next."""
@@ -104,7 +115,9 @@ class FrameRingReader:
             return None
         record = FrameRecord._make(words)
         t_camera_ns = None if record.t_camera_ns == NONE_WORD else record.t_camera_ns
-        stamp = Stamp(record.segment, record.frame_id, t_camera_ns, record.t_host_ns)
+        stamp = Stamp(
+            record.segment, record.frame_id, t_camera_ns, record.t_host_ns, record.line_status
+        )
         lost = record.lost_link + record.lost_incomplete + record.lost_no_buffer + record.lost_late
         return Frame(frame_seq, stamp, lost, self._image)
 
@@ -167,11 +180,15 @@ class ResultRingReader:
             ledger = ledger._replace(t_camera_ns=None)
         return Result(seq, ledger, Pose(keypoints))
 
-    def new(self) -> list[Result]:
-        """Return every result since the last call, oldest first; gaps go into ``lost``."""
-        results = []
+    def skip_to(self, seq: int) -> None:
+        """Let ``new`` go on from result ``seq``; what is passed over is not lost."""
+        self._next = seq
+
+    def new(self, at_most: int = 1_000_000_000) -> list[Result]:
+        """Return the results since the last call, oldest first; gaps go into ``lost``."""
+        results: list[Result] = []
         head = self.ring.head
-        while self._next <= head:
+        while self._next <= head and len(results) < at_most:
             oldest = self.ring.oldest
             if self._next < oldest:
                 self.lost += oldest - self._next

@@ -24,6 +24,8 @@ READY_TIMEOUT_S = 60.0
 STATUS_EVERY_S = 1.0
 #: a child that has not ended this long after it was told to is killed, s
 STOP_GRACE_S = 1.5
+#: the recorder has longer: what is still in the rings has to be written
+RECORD_GRACE_S = 10.0
 TURN_S = 0.05
 
 
@@ -39,10 +41,15 @@ class Supervisor:
         16 hex digits, new for each run.
     unclean : int
         Children that had to be killed.
+    faults : list of str
+        What went wrong and did not end the run: the recorder died, or could not go on.
     """
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, rig: Rig, label: dict[str, str] | None = None) -> None:
         self.rig = rig
+        self.faults: list[str] = []
+        self._label = label or {}
+        self._recorder: Process | None = None
         self.session = secrets.token_hex(8)
         self.unclean = 0
         self.processes: list[Process] = []
@@ -88,6 +95,16 @@ class Supervisor:
                 job = {"rig": rig_map, "camera": camera, "session": self.session, "wake": wake}
                 process = spawn(role, camera, job, self._reports)
                 self.processes.append(process)
+        if self.rig.record.folder is not None:
+            job = {
+                "rig": rig_map,
+                "session": self.session,
+                "root": self.rig.record.folder,
+                "wake": None,
+                **self._label,
+            }
+            self._recorder = spawn("record", "", job, self._reports)
+            self.processes.append(self._recorder)
         deadline = time.monotonic() + READY_TIMEOUT_S
         while any(process.state == "starting" for process in self.processes):
             if stop_asked():
@@ -131,16 +148,21 @@ class Supervisor:
             process.state = "ended"
             return
         process.state = process.state if process.state == "killed" else "died"
-        if process.error and code == 2:
+        starting = self._lifecycle == "starting"
+        if process.error and code == 2 and (starting or process is not self._recorder):
             raise UserError(process.error)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         why = process.error or f"{process.name} {how}"
+        if process is self._recorder and self._lifecycle != "starting":
+            # the stream is worth more than its recording: go on, and say it
+            self.faults.append(f"{why}; the stream went on, 'rtface session repair' mends the rest")
+            return
         raise ChildDied(f"{why}; the run was stopped")
 
     @property
     def ended(self) -> bool:
         """Whether every child has ended on its own (a video that is not looped)."""
-        return all(process.state == "ended" for process in self.processes)
+        return all(p.state == "ended" for p in self.processes if p is not self._recorder)
 
     def turn(self) -> bool:
         """Do one turn (about 50 ms): reports, requests, status. False once all ended.
@@ -154,16 +176,38 @@ class Supervisor:
         """
         self._take_reports()
         if self._control:
-            self._control.serve(TURN_S, self.status, self.endpoints)
+            self._control.serve(TURN_S, self.status, self.endpoints, self.act)
         if time.monotonic() >= self._status_due:
             self.publish_status()
         return not self.ended
+
+    def act(self, order: str, fields: dict[str, str]) -> None:
+        """Pass ``record``, ``stop_record`` or ``annotate`` on to the recorder.
+
+        Raises
+        ------
+        UserError
+            Nothing records, or what is asked for is already so.
+        """
+        recorder = self._recorder
+        if recorder is None:
+            raise UserError("this run records nothing; give it --record DIR or [record] folder")
+        if recorder.state != "running":
+            raise UserError(f"the recorder is gone or not ready ({recorder.state})")
+        state = recorder.counts.get("state")
+        if order == "record" and state != "waiting":
+            raise UserError(f"already recording into {recorder.counts.get('folder')}")
+        if order != "record" and state != "recording":
+            raise UserError("nothing is being recorded")
+        recorder.order(order, t_host_ns=time.perf_counter_ns(), **fields)
 
     def status(self) -> dict[str, Any]:
         """Return what ``status.`` says: counts, ages, lifecycle and the two clocks together."""
         cameras: dict[str, Any] = {name: {} for name in self.rig.camera}
         for process in self.processes:
-            cameras[process.camera].update(process.counts)
+            if process is not self._recorder:
+                cameras[process.camera].update(process.counts)
+        recorder = self._recorder
         return {
             "session": self.session,
             "rig": self.rig.name,
@@ -171,6 +215,7 @@ class Supervisor:
             "t_host_ns": time.perf_counter_ns(),
             "t_unix_ns": time.time_ns(),
             "cameras": cameras,
+            "recording": recorder and {**recorder.counts, "child": recorder.state},
             "children": [
                 {"name": p.name, "pid": p.popen.pid, "state": p.state, "error": p.error}
                 for p in self.processes
@@ -194,17 +239,23 @@ class Supervisor:
             self.publish_status()
             deadline = time.monotonic() + STOP_GRACE_S
             acquires = [p for p in self.processes if p.role == "acquire"]
+            others = [p for p in self.processes if p is not self._recorder]
             # Acquisition first: that closes its ring, and a tracker which has read a closed ring
             # to its end stops with exact counts.
             for process in self.processes:
                 if process.state == "starting":  # nothing in it is worth waiting for
                     process.kill()
-            _order_stop(self.processes if failed else acquires)
+            _order_stop(others if failed else acquires)
             self._wait_for(acquires, deadline - 0.7)
-            self._wait_for(self.processes, deadline - 0.4)
+            self._wait_for(others, deadline - 0.4)
+            _order_stop(others)
+            self._wait_for(others, deadline)
+            self._kill_the_rest(others)
+            # the recorder last: it takes what the others left in their rings
             _order_stop(self.processes)
-            self._wait_for(self.processes, deadline)
-            self._kill_the_rest()
+            self._wait_for(self.processes, time.monotonic() + RECORD_GRACE_S)
+            self._kill_the_rest(self.processes)
+            self._note_faults()
             if not failed:
                 self._lifecycle = "ended"
             self.publish_status()
@@ -217,8 +268,14 @@ class Supervisor:
                 self._status_socket.close(linger=200)
             self._context.term()
 
-    def _kill_the_rest(self) -> None:
-        for process in self.processes:
+    def _note_faults(self) -> None:
+        """Add what the recorder could not do to ``faults``."""
+        fault = self._recorder and self._recorder.counts.get("fault")
+        if fault and fault not in self.faults:
+            self.faults.append(fault)
+
+    def _kill_the_rest(self, processes: list[Process]) -> None:
+        for process in processes:
             if process.popen.poll() is None:
                 self.unclean += 1
                 process.kill()
@@ -243,9 +300,13 @@ def run_rig(
     seconds: float | None = None,
     on_start: Callable[[Supervisor], None] = lambda _: None,
     on_turn: Callable[[Supervisor], None] = lambda _: None,
+    label: dict[str, str] | None = None,
 ) -> Supervisor:
-    """Run a rig until it ends, ``stop_asked`` says so, or ``seconds`` passed; return it stopped."""
-    supervisor = Supervisor(rig)
+    """Run a rig until it ends, ``stop_asked`` says so, or ``seconds`` passed; return it stopped.
+
+    ``label`` has the ``subject`` and ``name`` of the session that is recorded, if one is.
+    """
+    supervisor = Supervisor(rig, label)
     failed = True
     try:
         if supervisor.start(stop_asked, on_turn):

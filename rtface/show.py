@@ -30,6 +30,49 @@ def _ms(value: float | None) -> str:
     return "  -  " if value is None else f"{value:5.2f}"
 
 
+def recording_line(recording: dict[str, Any] | None) -> str:
+    """Return one line about the recorder, empty if there is none or it has said nothing."""
+    if not recording or "state" not in recording:
+        return ""
+    if recording["child"] not in ("running", "done", "ended"):
+        return f"RECORDER {recording['child'].upper()}: this run is no longer recorded"
+    if recording["fault"]:
+        return f"NOT RECORDING: {recording['fault']}"
+    if recording["state"] == "waiting":
+        return "ready to record"
+    counts = recording["cameras"].values()
+    missed = sum(c.get("behind", 0) + c.get("overwritten", 0) for c in counts)
+    low = "  DISK LOW" if recording["disk_low"] else ""
+    return (
+        f"rec   {recording['seconds']:6.0f} s   frames {sum(c['frames'] for c in counts)}  "
+        f"without pixels {missed}  disk {recording['free_mb'] / 1000:.0f} GB free{low}  "
+        f"{recording['folder']}"
+    )
+
+
+def recording_summary(recording: dict[str, Any] | None) -> str:
+    """Return the account of what was recorded last: every frame by what became of it."""
+    if not recording or not recording.get("folder"):
+        return ""
+    lines = [f"recorded in {recording['folder']}"]
+    for name, counts in recording["cameras"].items():
+        kinds = [
+            f"{counts[key]} {text}"
+            for key, text in (
+                ("in_video", "in the video"),
+                ("no_video", "without video, as asked"),
+                ("behind", "without pixels (the recorder was late)"),
+                ("overwritten", "lost to the recorder"),
+            )
+            if counts.get(key)
+        ]
+        results = f"{counts['results']} results"
+        if counts["results_lost"]:
+            results += f", {counts['results_lost']} results lost"
+        lines.append(f"{name}: {counts['frames']} frames = {' + '.join(kinds) or 0}; {results}")
+    return "\n".join(lines)
+
+
 class StatusLine:
     """One line that renews itself on a terminal; elsewhere a plain line every 5 s."""
 
@@ -59,7 +102,10 @@ class StatusLine:
         cameras = status["cameras"].items()
         if not self._console.is_terminal:  # a log has no use for cameras that are starting
             cameras = [(name, counts) for name, counts in cameras if "tracked" in counts]
-        self.show_text("\n".join(camera_line(name, counts) for name, counts in cameras))
+        lines = [camera_line(name, counts) for name, counts in cameras]
+        if recording := recording_line(status.get("recording")):
+            lines.append(recording)
+        self.show_text("\n".join(lines))
 
     def show_text(self, text: str) -> None:
         """Show this; where there is no terminal, every 5 s at most and the same only once."""

@@ -35,6 +35,7 @@ class Flag(IntFlag):
     CAMERA_GAP = 4  # frame ids before this one never arrived
     SKIPPED = 8  # frames between this result and the one before were not tracked
     PAST_FRAME_BUDGET = 16  # this frame was done later than one frame period after its delivery
+    OFFLINE = 32  # skipped live, computed later from the recording; its stages have no times
 
 
 class TimeSource(IntEnum):
@@ -65,12 +66,15 @@ class Stamp(NamedTuple):
         Device clock, ns, or None where the camera has none.
     t_host_ns : int
         ``perf_counter_ns`` at the moment the buffer was delivered.
+    line_status : int
+        Bit n: whether input line n of the camera was high; 0 where it does not say.
     """
 
     segment: int
     frame_id: int
     t_camera_ns: int | None
     t_host_ns: int
+    line_status: int = 0
 
 
 class CameraInfo(NamedTuple):

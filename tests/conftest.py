@@ -112,6 +112,27 @@ def wide_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("wide"), [f"k{i}" for i in range(400)])
 
 
+@pytest.fixture(scope="session")
+def session_folder(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    """A short lossless session of the synthetic mouse, with a remark, ended by Ctrl-C."""
+    from programs import FFV1, SMALL, only_session, recorded_frames, running, wait_until
+
+    import rtface
+
+    folder = tmp_path_factory.mktemp("session")
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        patch.setenv("RTFACE_RING_DIR", str(tmp_path_factory.mktemp("rings")))
+        program = stack.enter_context(running(folder, tiny_bundle, SMALL, extra=FFV1))
+        wait_until(lambda: recorded_frames(program) > 40, 20)
+        control = f"tcp://127.0.0.1:{program.control}"
+        assert rtface.ask("annotate", control, text="drop of milk")["ok"]
+        wait_until(lambda: recorded_frames(program) > 120, 20)
+        code, out, err = program.stop()
+    assert code == 0, err
+    assert "in the video" in out
+    return only_session(folder)
+
+
 def free_ports(n: int = 3) -> list[int]:
     """Return n TCP ports that were free a moment ago."""
     with contextlib.ExitStack() as stack:

@@ -88,6 +88,20 @@ class Program:
 
 SMALL = 'kind = "synthetic"\nwidth = 320\nheight = 240\nrate_hz = 100.0\n'
 SYNTHETIC = 'kind = "synthetic"\nwidth = 640\nheight = 480\nrate_hz = {rate}\n'
+#: the end of a rig file that records
+RECORD = '[record]\nfolder = "rec"\nvideo = "{video}"\nwarn_free_mb = 2\nstop_free_mb = 1\n'
+FFV1 = RECORD.format(video="ffv1")
+
+
+def recorded_frames(program: Program) -> int:
+    """How many frames the open session of a program has."""
+    return int(program.status()["recording"]["cameras"]["cam1"]["frames"])
+
+
+def only_session(folder: Path) -> Path:
+    """The one session that was recorded by a rig file in ``folder``."""
+    (session,) = sorted((folder / "rec").iterdir())
+    return session
 
 
 @contextlib.contextmanager

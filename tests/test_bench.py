@@ -107,3 +107,24 @@ def test_latency(tmp_path: Path) -> None:
     assert results["p50_us"] == null["stages"]["host->received"]["p50_us"]["best"]
     assert results["p50_us"] < 10 * results["limit_us"]
     assert "all counts agree: True" in printed
+
+
+@pytest.mark.timeout(180)
+def test_record(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "tiny")
+    results, printed = run(tmp_path, "record", f"--bundle={bundle}")
+    assert [case["video"] for case in results["cases"]] == ["x264", "none"]
+    for case in results["cases"]:
+        (without,), (recording,) = case["without"], case["recording"]
+        assert without["tracked"] > 100
+        assert recording["tracked"] > 100
+        # whatever a busy machine could not do is on record: every frame has its fate
+        assert recording["whole"]
+        counts = recording["recorded"]
+        assert counts["frames"] == recording["delivered"]
+        fates = ("in_video", "no_video", "behind", "overwritten")
+        assert sum(counts.get(fate, 0) for fate in fates) == counts["frames"]
+        assert counts["results"] == recording["tracked"]
+        assert recording["faults"] == []
+        assert all(ratio < 10 for ratio in case["ratios"].values())
+    assert "recording against not" in printed

@@ -186,7 +186,8 @@ def test_status_and_control(tmp_path: Path, tiny_bundle: Path) -> None:
             for request, expected in (
                 ("SUB_PORT", program.data.rsplit(":", 1)[1]),
                 ("v", rtface.__version__),
-                ("R", "Unknown command."),
+                ("R", "this run records nothing; give it --record DIR or [record] folder"),
+                ("C", "Unknown command."),
             ):
                 socket.send_string(request)
                 assert socket.recv_string() == expected

@@ -14,6 +14,8 @@ from bridges import Native, bridging, same_keypoints
 from conftest import ROOT, free_ports
 from programs import SMALL, running
 
+from rtface.session import open_session
+
 OCTAVE = shutil.which("octave-cli")
 pytestmark = pytest.mark.skipif(OCTAVE is None, reason="octave-cli is not installed")
 N = 50
@@ -92,3 +94,38 @@ def test_octave_puts_lines_together_and_reads_null() -> None:
         said = octave(SCRIPT.format(folder=folder, n=3, port=port)).splitlines()
         serving.join()
     assert said == ["eye(back),nose", *["7 8 s 1.5 NaN 0.25 NaN NaN NaN "] * 3]
+
+
+READ_SESSION = """
+addpath('{folder}');
+camera = read_session('{session}', 'cam1');
+fprintf('%s\\n', strjoin(camera.names, ','));
+fprintf('%s\\n', strjoin(cellfun(@(e) e.event, camera.events, 'UniformOutput', false), ','));
+fprintf('%d %d\\n', size(camera.xys, 1), numel(camera.frames.frame_seq));
+for i = 1:numel(camera.results.seq)
+  r = camera.results;
+  fprintf('%d %d %d ', r.seq(i), r.exposure_ns(i), r.flags(i));
+  fprintf('%.9g ', permute(camera.xys(i, :, :), [3 2 1]));
+  fprintf('\\n');
+end
+"""
+
+
+def test_octave_reads_a_recorded_session(session_folder: Path) -> None:
+    folder = ROOT / "docs" / "examples" / "matlab"
+    names, events, sizes, *lines = octave(
+        READ_SESSION.format(folder=folder, session=session_folder)
+    ).splitlines()
+    with open_session(session_folder) as session:
+        camera = session.cameras["cam1"]
+        results, n_frames = camera.results[:], len(camera.frames)
+        assert names.split(",") == camera.names
+        assert events.split(",") == [event.kind for event in session.events]
+    assert sizes == f"{len(results)} {n_frames}"
+    for line, record in zip(lines, results, strict=True):
+        seq, exposure_ns, flags, *numbers = line.split()
+        assert (int(seq), int(exposure_ns), int(flags)) == tuple(
+            int(record[k]) for k in ("seq", "exposure_ns", "flags")
+        )
+        values = np.array(numbers, np.float32).reshape(-1, 3)
+        assert np.array_equal(values, record["keypoints"])

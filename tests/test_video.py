@@ -12,7 +12,7 @@ from videofiles import MS, FakeTime, as_frame, cut, pictures, read_until_broken,
 from rtface.camera import video
 from rtface.camera.pacing import Pacer
 from rtface.camera.video import Truncated, VideoCamera, read_frames
-from rtface.types import CameraInfo, EndOfStream, Image, Lost, UserError
+from rtface.types import CameraInfo, EndOfStream, Image, Lost, Stamp, UserError
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_frames_come_at_their_deadlines(clip: Path, fake: FakeTime) -> None:
     out = buffer(camera)
     for i in range(10):
         stamp = camera.fill(out, 1.0)
-        assert stamp == (0, i, (i + 1) * 20 * MS, start + (i + 1) * 20 * MS)
+        assert stamp == Stamp(0, i, (i + 1) * 20 * MS, start + (i + 1) * 20 * MS)
         assert (out == i).all()
         fake.now += 7 * MS  # what the caller does with it must not shift the next deadline
     assert len(fake.sleeps) == 10  # one sleep per frame, no spinning
@@ -92,7 +92,7 @@ def test_a_late_caller_loses_ids_and_gets_the_frame_of_now(clip: Path, fake: Fak
     fake.now += 40 * MS  # frame 0 was due one period ago, exactly: still in time
     assert play(camera, 1) == [(0, 0)]
     fake.now += 60 * MS + 1  # at 100.000001 ms: 1, 2 and 3 (due at 80) are gone, 4 is due
-    assert camera.fill(out := buffer(camera), 0) == (0, 4, 100 * MS, fake.now)
+    assert camera.fill(out := buffer(camera), 0) == Stamp(0, 4, 100 * MS, fake.now)
     assert (out == 4).all()
     assert camera.counts() == (5, Lost(late=3))
 
@@ -192,7 +192,7 @@ def test_as_fast_as_possible(clip: Path, fake: FakeTime) -> None:
     camera.start()
     fake.now += 10_000 * MS
     out = buffer(camera)
-    assert camera.fill(out, 0) == (0, 0, None, fake.now)
+    assert camera.fill(out, 0) == Stamp(0, 0, None, fake.now)
     assert [camera.fill(out, 0) and int(out[0, 0]) for _ in range(9)] == list(range(1, 10))
     with pytest.raises(EndOfStream):
         camera.fill(out, 0)

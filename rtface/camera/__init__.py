@@ -18,7 +18,12 @@ def open_camera(section: SyntheticSection | VideoSection) -> Camera:
         from rtface.camera.synthetic import SyntheticCamera
 
         return SyntheticCamera(
-            section.width, section.height, section.rate_hz, section.seed, section.nuisances
+            section.width,
+            section.height,
+            section.rate_hz,
+            section.seed,
+            section.nuisances,
+            section.line0_s,
         )
     from rtface.camera.video import VideoCamera
 

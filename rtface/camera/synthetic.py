@@ -40,6 +40,8 @@ class SyntheticCamera:
         The animal; see ``Anatomy``.
     nuisances : bool
         What rigs do to a face: flashes, scanning light, a knocked camera; see ``Script``.
+    line0_s : (float, float), optional
+        Input line 0 is high from, to; s of the film.
     clock, sleep : callable
         ``perf_counter_ns`` and ``sleep``, or a test's own.
     """
@@ -51,6 +53,7 @@ class SyntheticCamera:
         rate_hz: float,
         seed: int,
         nuisances: bool = True,
+        line0_s: tuple[float, float] | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -59,6 +62,7 @@ class SyntheticCamera:
         self._film = Film(seed, width, height, nuisances=nuisances)
         self._film.prepare()
         self._noise = _noise_bank(seed, height * width + _NOISE_EXTRA)
+        self._line0_ns = [round(NS_PER_S * s) for s in line0_s] if line0_s else [0, 0]
         self._clock = clock
         self._pacer = Pacer(round(NS_PER_S / rate_hz), clock, sleep)
 
@@ -81,7 +85,9 @@ class SyntheticCamera:
         self._film.draw(self.known.state(frame_id), out.view(np.uint8))
         # uint8 wraps, so a bank of small two's complement numbers adds and subtracts
         np.add(out, noise, out=out)
-        return Stamp(0, frame_id, self._pacer.deadline_ns(frame_id), self._clock())
+        due_ns = self._pacer.deadline_ns(frame_id)
+        high = self._line0_ns[0] <= due_ns < self._line0_ns[1]
+        return Stamp(0, frame_id, due_ns, self._clock(), int(high))
 
     def counts(self) -> CameraCounts:
         """Return what was made and lost so far; made = delivered + lost at any time."""

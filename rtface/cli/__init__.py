@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtface import __version__
-from rtface.cli import bridge, live, offline, prepare
+from rtface.cli import bridge, live, offline, prepare, session
 from rtface.types import UserError
 
 app = typer.Typer(
@@ -19,7 +19,8 @@ app = typer.Typer(
     help="""Mouse-face keypoints from a live camera, every frame accounted for and timed.
 
     Start with **rtface demo**, then **rtface listen** in a second terminal. For your own camera:
-    **rtface init rig.toml**, **rtface check rig.toml**, **rtface run rig.toml**.
+    **rtface init rig.toml**, **rtface check rig.toml**, **rtface run rig.toml**. Add **--record
+    DIR** to keep everything.
 
     Exit codes: 0 done; 1 something of rtface died while running; 2 something you can mend (one
     line says what).""",
@@ -66,8 +67,11 @@ for _command in (
     prepare.init,
     prepare.check,
     prepare.doctor,
+    session.replay,
+    session.plot,
     offline.track,
     offline.train,
 ):
     app.command()(_command)
+app.add_typer(session.app, name="session")
 app.add_typer(bridge.app, name="bridge")

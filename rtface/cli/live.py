@@ -4,27 +4,69 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rtface.cli.common import Seconds, naming, stop_switch
 from rtface.types import UserError
 
+if TYPE_CHECKING:
+    from rtface.config import Rig
+    from rtface.run import Supervisor
+
+Label = dict[str, str]
+
+
+Record = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Record into a new folder in this one.")
+]
+Subject = Annotated[str, typer.Option(help="Name of the animal, for the recording.")]
+Name = Annotated[str, typer.Option(help="Name of the session, for the recording.")]
+
+
+def _with_record(rig: Rig, record: Path | None, subject: str, name: str) -> tuple[Rig, Label]:
+    """Return the rig with ``--record`` in it, and what the session is called."""
+    from rtface.control import LABEL
+
+    for option, value in (("--subject", subject), ("--name", name)):
+        if not LABEL.fullmatch(value):
+            raise UserError(f"{option}: letters, digits, '_', '.' and '-' only, at most 64")
+    if record is not None:
+        section = rig.record.model_copy(update={"folder": str(record.absolute())})
+        rig = rig.model_copy(update={"record": section})
+    elif (subject or name) and rig.record.folder is None:
+        raise UserError("--subject and --name go with --record DIR or [record] folder")
+    return rig, {"subject": subject, "name": name}
+
+
+def _end(supervisor: Supervisor) -> None:
+    """Say what is left to say; a recording that broke off gives exit code 1."""
+    from rtface.process import ChildDied
+    from rtface.show import recording_summary
+
+    if text := recording_summary(supervisor.status()["recording"]):
+        print(text)
+    if supervisor.faults:
+        raise ChildDied("; ".join(supervisor.faults))
+
 
 def demo(
     seconds: Seconds = None,
     rate: Annotated[float, typer.Option(min=1, max=2000, help="Frames per second.")] = 100.0,
     seed: Annotated[int, typer.Option(min=0, max=999, help="Which mouse.")] = 7,
+    record: Record = None,
+    subject: Subject = "",
+    name: Name = "",
 ) -> None:
     """Track a synthetic mouse, publish its keypoints, and compare them with the exact truth."""
     from rtface.config import SyntheticSection
     from rtface.demo import TruthCheck, demo_rig
     from rtface.engine.bundle import load_bundle
-    from rtface.run import Supervisor, run_rig
+    from rtface.run import run_rig
     from rtface.show import StatusLine, summary
 
-    rig = demo_rig(rate, seed)
+    rig, label = _with_record(demo_rig(rate, seed), record, subject, name)
     section = rig.camera["cam1"]
     assert isinstance(section, SyntheticSection)
     names = load_bundle(rig.engine.bundle).names
@@ -40,12 +82,13 @@ def demo(
                 one.update()
             line.show(supervisor.status())
 
-        supervisor = run_rig(rig, stop_switch(), seconds, on_start, on_turn)
+        supervisor = run_rig(rig, stop_switch(), seconds, on_start, on_turn, label)
     print(summary(supervisor.status(), supervisor.unclean))
     for one in check:
         one.update()
         print(one.report())
         one.close()
+    _end(supervisor)
 
 
 def run(
@@ -63,6 +106,9 @@ def run(
         bool, typer.Option("--fast", help="With --video: as fast as possible.")
     ] = False,
     seconds: Seconds = None,
+    record: Record = None,
+    subject: Subject = "",
+    name: Name = "",
 ) -> None:
     """Track the cameras of a rig file (or one video) until Ctrl-C."""
     from rtface.config import Rig, VideoSection, load_rig
@@ -78,6 +124,7 @@ def run(
     else:
         section = VideoSection(kind="video", file=str(video), rate_hz=rate, loop=loop, fast=fast)
         rig = Rig(name="video", camera={"cam1": section})
+    rig, label = _with_record(rig, record, subject, name)
     with naming(rig_file), StatusLine() as line:
         supervisor = run_rig(
             rig,
@@ -85,8 +132,10 @@ def run(
             seconds,
             on_start=lambda supervisor: _say_where(supervisor.endpoints),
             on_turn=lambda supervisor: line.show(supervisor.status()),
+            label=label,
         )
     print(summary(supervisor.status(), supervisor.unclean))
+    _end(supervisor)
 
 
 def _say_where(endpoints: dict[str, Any]) -> None:

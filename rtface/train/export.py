@@ -85,7 +85,8 @@ def read_network(path: Path) -> Network:
     """Return the network in an ONNX file that ``write_onnx`` wrote, to be trained further.
 
     In the file each normalisation is part of the convolution before it; here it becomes one that
-    adds the bias and does nothing else.
+    adds the bias and does nothing else. A file with fewer channels grows: the new ones start at
+    random, and nothing that was there before listens to them yet, so the keypoints are the same.
 
     Raises
     ------
@@ -104,17 +105,22 @@ def read_network(path: Path) -> Network:
     network = Network(len(KEYPOINTS))
     modules = list(network.modules())
     convolutions = [m for m in modules if isinstance(m, nn.Conv2d)]
-    shapes = [list(conv.weight.shape) for conv in convolutions]
-    if shapes != [list(weights[0].shape) for weights in stored]:
+    if len(stored) != len(convolutions) or any(
+        any(was > now for was, now in zip(weight.shape, conv.weight.shape, strict=True))
+        or weight.shape[2:] != conv.weight.shape[2:]
+        for conv, (weight, _) in zip(convolutions, stored, strict=True)
+    ):
         raise UserError(f"{path}: is not a network of this recipe; leave out --start")
     for conv, (weight, bias) in zip(convolutions, stored, strict=True):
-        conv.weight.data.copy_(weight)
+        outputs, inputs = weight.shape[:2]
+        conv.weight.data[:outputs, inputs:] = 0
+        conv.weight.data[:outputs, :inputs] = weight
         if conv.bias is not None:
-            conv.bias.data.copy_(bias)
+            conv.bias.data[:outputs] = bias
             continue
         norm = modules[modules.index(conv) + 1]
         assert isinstance(norm, nn.BatchNorm2d)
-        norm.bias.data.copy_(bias)
+        norm.bias.data[:outputs] = bias
         norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
     return network
 

@@ -21,12 +21,17 @@ LEARNING_RATE = 3e-3
 FURTHER_RATE, FURTHER_STRENGTH = 1e-3, 0.4
 #: width of the heat map's peak, and how far from the keypoint offsets are learned, in cells
 PEAK_SD, OFFSET_REACH = 0.8, 1.6
-#: weight of the offsets' error against the heat map's
-OFFSET_WEIGHT = 5.0
+#: weight of the offsets' error against the heat map's; higher once the right cells are found
+OFFSET_WEIGHT, FURTHER_OFFSET_WEIGHT = 5.0, 15.0
 _BFLOAT16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
 
 
-def loss(logits: torch.Tensor, offsets: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+def loss(
+    logits: torch.Tensor,
+    offsets: torch.Tensor,
+    points: torch.Tensor,
+    offset_weight: float = OFFSET_WEIGHT,
+) -> torch.Tensor:
     """Return the mean loss per labelled keypoint; what is not labelled (NaN) costs nothing.
 
     Cross entropy against a peak that is 1 in the best cell, and the distance of the offsets in
@@ -56,7 +61,7 @@ def loss(logits: torch.Tensor, offsets: torch.Tensor, points: torch.Tensor) -> t
     near = (squared < OFFSET_REACH**2) & present[..., None, None]
     misses = (offsets - wanted).square().sum(2).add(1e-4).sqrt()
     miss = (misses * near).sum() / near.sum().clamp(min=1) * present.sum()
-    return (heat + OFFSET_WEIGHT * miss) / known.sum().clamp(min=1)
+    return (heat + offset_weight * miss) / known.sum().clamp(min=1)
 
 
 def batch(
@@ -96,7 +101,11 @@ def fit(
     """
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
-    rate, strength = (FURTHER_RATE, FURTHER_STRENGTH) if start else (LEARNING_RATE, 1.0)
+    rate, strength, offset_weight = (
+        (FURTHER_RATE, FURTHER_STRENGTH, FURTHER_OFFSET_WEIGHT)
+        if start
+        else (LEARNING_RATE, 1.0, OFFSET_WEIGHT)
+    )
     network = (start or Network(len(KEYPOINTS))).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-2)
@@ -111,7 +120,7 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = rate * warm * cool
             network.train(start is None)
-            value = advance(network, optimiser, seen, points)
+            value = advance(network, optimiser, seen, points, offset_weight)
             step += 1
             _follow(average, network, min(0.998, step / (step + 10)))
             running = value if math.isnan(running) else 0.98 * running + 0.02 * value
@@ -120,14 +129,18 @@ def fit(
 
 
 def advance(
-    network: Network, optimiser: torch.optim.Optimizer, seen: torch.Tensor, points: torch.Tensor
+    network: Network,
+    optimiser: torch.optim.Optimizer,
+    seen: torch.Tensor,
+    points: torch.Tensor,
+    offset_weight: float = OFFSET_WEIGHT,
 ) -> float:
     """Make one step and return the loss before it."""
     optimiser.zero_grad()
     # half precision where the CPU multiplies it faster; weights and loss stay in float32
     with torch.autocast("cpu", torch.bfloat16, enabled=_BFLOAT16):
         logits, offsets = network(seen.contiguous(memory_format=torch.channels_last))
-    value = loss(logits.float(), offsets.float(), points)
+    value = loss(logits.float(), offsets.float(), points, offset_weight)
     value.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
     optimiser.step()

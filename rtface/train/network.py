@@ -37,7 +37,7 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, n_keypoints: int, stem: int = 24, width: int = 40, deep: int = 64, last: int = 96
+        self, n_keypoints: int, stem: int = 24, width: int = 64, deep: int = 64, last: int = 128
     ) -> None:
         super().__init__()
         self.n_keypoints = n_keypoints

@@ -1,0 +1,435 @@
+"""The recorder process: reads the rings of all cameras and writes sessions to disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rtface import __version__, child
+from rtface.config import RecordSection, Rig, parse_rig
+from rtface.ring import CLOSED
+from rtface.rings import FrameRingReader, ResultRingReader
+from rtface.session import layout
+from rtface.session.video import VideoWriter, check_encoder
+from rtface.session.writer import CameraWriter, SessionWriter, this_machine, write_about
+from rtface.types import UserError
+
+TURN_S = 0.02
+SECOND_NS = 1_000_000_000
+#: how long results of the last frame are waited for, s
+RESULTS_WAIT_S = 1.0
+#: without a supervisor there is this long to write what is still in the rings, s
+GRACE_S = 5.0
+MEGABYTE = 1 << 20
+
+Rings = dict[str, tuple[FrameRingReader, ResultRingReader]]
+
+
+class Begin(NamedTuple):
+    """What a session is called."""
+
+    subject: str = ""
+    name: str = ""
+
+
+class Recorder:
+    """Starts and ends sessions and keeps watch over the disk. Belongs to one thread.
+
+    Parameters
+    ----------
+    rings : dict
+        Frame and result ring of every camera.
+    root : Path
+        Where sessions' folders are made.
+    """
+
+    def __init__(self, rig: Rig, run: str, root: Path, rings: Rings) -> None:
+        self._rig, self._run, self._root, self._rings = rig, run, root, rings
+        self._settings: RecordSection = rig.record
+        self._session: SessionWriter | None = None
+        self._ending_ns: int | None = None
+        self._ending_why = ""
+        self._due_ns = 0
+        self._warned = False
+        self._syncer = ThreadPoolExecutor(1, "fsync")
+        self._syncing: Future[None] | None = None
+        #: why recording cannot go on, for the status
+        self.fault: str | None = None
+        self.last_counts: dict[str, Any] = {}
+        self.folder: Path | None = None
+        #: sessions closed so far
+        self.n_sessions = 0
+
+    @property
+    def recording(self) -> bool:
+        """Whether a session is open and takes in frames."""
+        return self._session is not None and self._ending_ns is None
+
+    @property
+    def ending(self) -> bool:
+        """Whether a session is waiting for its last frames and results."""
+        return self._ending_ns is not None
+
+    def begin(self, order: Begin, t_host_ns: int) -> None:
+        """Start a session with the first frame delivered at ``t_host_ns`` or later."""
+        if self._session is not None:
+            return
+        if self._free() < self._settings.stop_free_mb * MEGABYTE:
+            self.fault = self._full()
+            return
+        unix_ns = time.time_ns() - (time.perf_counter_ns() - t_host_ns)
+        name = layout.folder_name(unix_ns, order.subject, order.name)
+        try:
+            folder = _new_folder(self._root, name)
+            about = self._about(order, t_host_ns, unix_ns)
+            write_about(folder, about)
+            told = {"session": about.session, "recording": about.recording}
+            writers = {
+                camera: self._writer(folder, camera, {**told, "camera": camera}, t_host_ns)
+                for camera in self._rings
+            }
+            self._session = SessionWriter(folder, about, writers)
+        except OSError as error:
+            self.fault = f"{self._root}: cannot record there ({error.strerror or error})"
+            return
+        self.folder, self.fault, self._warned, self._due_ns = folder, None, False, 0
+
+    def _about(self, order: Begin, t_host_ns: int, unix_ns: int) -> layout.About:
+        rig = self._rig.model_dump(mode="json")
+        return layout.About(
+            format=layout.FORMAT,
+            rtface=__version__,
+            session=self._run,
+            recording=secrets.token_hex(8),
+            subject=order.subject,
+            name=order.name,
+            **this_machine(),
+            began_host_ns=t_host_ns,
+            began_unix_ns=unix_ns,
+            rig=rig,
+            rig_sha256=layout.digest(rig),
+            cameras={
+                name: layout.CameraAbout(
+                    **frames.info._asdict(),
+                    video=self._settings.video,
+                    meta=results.ring.description,
+                )
+                for name, (frames, results) in self._rings.items()
+            },
+        )
+
+    def _writer(
+        self, folder: Path, camera: str, told: dict[str, Any], t_host_ns: int
+    ) -> CameraWriter:
+        frames, results = self._rings[camera]
+        settings = self._settings
+        video = None
+        if settings.video != "none":
+            video = VideoWriter(
+                folder, camera, frames.info, settings.video, settings.quality, settings.part_s
+            )
+        first = first_frame(frames, t_host_ns)
+        results.skip_to(first_result(results, first))
+        return CameraWriter(folder, camera, (frames, results), video, told, first)
+
+    def end(self, why: str, t_host_ns: int) -> None:
+        """Take in no frame delivered at ``t_host_ns`` or later; ``turn`` then closes."""
+        if self._session is None or self._ending_ns is not None:
+            return
+        self._ending_ns, self._ending_why = time.perf_counter_ns(), why
+        for name, writer in self._session.cameras.items():
+            last = first_frame(self._rings[name][0], t_host_ns) - 1
+            writer.last = max(last, writer.first - 1)
+
+    def annotate(self, text: str, t_host_ns: int) -> None:
+        """Put a remark into the open session's events."""
+        if self._session is not None:
+            with self._disk():
+                self._session.event("annotation", t_host_ns, text=text)
+
+    def turn(self) -> bool:
+        """Do what there is to do; False if that was nothing."""
+        session = self._session
+        if session is None:
+            return False
+        busy = False
+        with self._disk():
+            busy = session.turn()
+            now = time.perf_counter_ns()
+            if now >= self._due_ns:
+                self._due_ns = now + SECOND_NS
+                session.pair_clocks()
+                self._watch_disk(session)
+                self._sync(session)
+            if self._ending_ns is not None and self._all_in(session, now - self._ending_ns):
+                self._close(self._ending_why)
+        return busy
+
+    def _all_in(self, session: SessionWriter, waited_ns: int) -> bool:
+        """Whether nothing more is to be expected of the session that is ending."""
+        done = True
+        for name, writer in session.cameras.items():
+            results_end = self._rings[name][1].ring.state == CLOSED
+            late = results_end or waited_ns > RESULTS_WAIT_S * SECOND_NS
+            done &= writer.complete or (writer.frames_taken and late)
+        return done
+
+    def finish(self, orphaned: bool) -> None:
+        """End the open session with all that is in the rings, and return once it is closed."""
+        deadline = time.perf_counter_ns() + int(0.5 * SECOND_NS)
+        while orphaned and self._session and time.perf_counter_ns() < deadline:
+            # the others have noticed too and are ending: their last results are still coming
+            rings = [ring for pair in self._rings.values() for ring in pair]
+            if all(ring.ring.state == CLOSED for ring in rings):
+                break
+            if not self.turn():
+                time.sleep(0.005)
+        self.end("supervisor gone" if orphaned else "stopped", sys.maxsize)
+        while (session := self._session) is not None:
+            if not self.turn() and all(w.frames_taken for w in session.cameras.values()):
+                break  # nobody is left who would write another result
+        self._close("supervisor gone" if orphaned else "stopped")
+        self._syncer.shutdown()
+
+    def _close(self, why: str) -> None:
+        session = self._session
+        if session is None:
+            return
+        if self._syncing is not None:
+            with contextlib.suppress(OSError):
+                self._syncing.result()  # its descriptors are about to be closed
+        self._session, self._ending_ns, self._syncing = None, None, None
+        self.last_counts = session.counts()
+        try:
+            session.close(why)
+        except OSError as error:
+            self.fault = self.fault or _write_fault(session.folder, error)
+        _sync_paths([session.folder])
+        self.last_counts = session.counts()
+        self.n_sessions += 1
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """End the session in order if the disk refuses to take any more."""
+        try:
+            yield
+        except OSError as error:
+            session = self._session
+            if session is not None:
+                self.fault = _write_fault(session.folder, error)
+                self._close("disk error")
+
+    def _free(self) -> int:
+        try:
+            return shutil.disk_usage(self._root).free
+        except OSError:
+            return 0
+
+    def _full(self) -> str:
+        return (
+            f"{self._root}: less than record.stop_free_mb = {self._settings.stop_free_mb} MB are "
+            "free: recording stopped, the stream goes on; make room and start again"
+        )
+
+    def _watch_disk(self, session: SessionWriter) -> None:
+        free = self._free()
+        if free < self._settings.stop_free_mb * MEGABYTE:
+            if self._ending_ns is None:
+                self.fault = self._full()
+                self.end("disk full", sys.maxsize)
+        elif free < self._settings.warn_free_mb * MEGABYTE and not self._warned:
+            self._warned = True
+            session.event("disk_low", free_bytes=free)
+
+    def _sync(self, session: SessionWriter) -> None:
+        """Have the disk keep what was written, in another thread; never two at a time."""
+        if self._syncing is None or self._syncing.done():
+            self._syncing = self._syncer.submit(_sync_all, *session.open_files())
+
+    def counts(self) -> dict[str, Any]:
+        """Return what the status says about recording."""
+        session = self._session
+        free = self._free()
+        return {
+            "state": "recording" if self.recording else "ending" if session else "waiting",
+            "folder": str(self.folder) if self.folder else None,
+            "seconds": (time.perf_counter_ns() - session.began_ns) / 1e9 if session else 0.0,
+            "sessions": self.n_sessions,
+            "free_mb": free // MEGABYTE,
+            "disk_low": free < self._settings.warn_free_mb * MEGABYTE,
+            "fault": self.fault,
+            "cameras": session.counts() if session else self.last_counts,
+        }
+
+
+def _write_fault(folder: Path, error: OSError) -> str:
+    return f"{folder}: cannot be written ({error.strerror or error}); the stream goes on"
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    """Make a folder that was not there, with a number behind its name if need be."""
+    for number in range(1, 1000):
+        folder = root / (name if number == 1 else f"{name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise FileExistsError(0, f"there are 1000 sessions called {name}")
+
+
+def _sync_all(descriptors: list[int], paths: list[Path]) -> None:
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # the next write says what is wrong
+            os.fsync(descriptor)
+    _sync_paths(paths)
+
+
+def _sync_paths(paths: list[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def first_frame(frames: FrameRingReader, t_host_ns: int) -> int:
+    """Return the first ``frame_seq`` in the ring that was delivered at ``t_host_ns`` or later."""
+    seq = frames.ring.head
+    while seq >= frames.ring.oldest:
+        record = frames.record(seq)
+        if record is None or record.t_host_ns < t_host_ns:
+            break
+        seq -= 1
+    return seq + 1
+
+
+def first_result(results: ResultRingReader, frame_seq: int) -> int:
+    """Return the first result in the ring that is of ``frame_seq`` or a later frame."""
+    seq = results.ring.head
+    while seq >= results.ring.oldest:
+        result = results.read(seq)
+        if result is None or result.ledger.frame_seq < frame_seq:
+            break
+        seq -= 1
+    return seq + 1
+
+
+class LineWatch:
+    """Tells when an input line of a camera goes up or down, from the stamps in its ring."""
+
+    def __init__(self, frames: FrameRingReader, bit: int) -> None:
+        self._frames, self._bit = frames, bit
+        self._next = 0
+        self._high = False
+
+    def edge(self) -> tuple[bool, int] | None:
+        """Return the next change, (whether up, delivery time of its frame in ns), or None."""
+        ring = self._frames.ring
+        self._next = max(self._next, ring.oldest)
+        while self._next <= ring.head:
+            record = self._frames.record(self._next)
+            self._next += 1
+            if record is not None and bool(record.line_status >> self._bit & 1) != self._high:
+                self._high = not self._high
+                return self._high, record.t_host_ns
+        return None
+
+
+def run(line: child.Line) -> None:
+    """Record until told to stop, or until the supervisor is gone."""
+    job = line.job
+    rig = parse_rig(job["rig"], "rig")
+    settings = rig.record
+    root = Path(job["root"])
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{root}: cannot record there ({error.strerror}); see --record") from None
+    line.grace_s = GRACE_S
+    rings = _wait_for_rings(rig, job["session"], line)
+    if rings is None:
+        return
+    if settings.video != "none":
+        for frames, _ in rings.values():
+            check_encoder(frames.info, settings.video, settings.quality)
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(5)  # the tracker goes first
+    recorder = Recorder(rig, job["session"], root, rings)
+    watch = None
+    if settings.start == "line":
+        watch = LineWatch(next(iter(rings.values()))[0], settings.line)
+    label = Begin(job.get("subject", ""), job.get("name", ""))
+    if settings.start == "run":
+        recorder.begin(label, time.perf_counter_ns())  # nothing flows yet: all of it
+        if recorder.fault:
+            raise UserError(recorder.fault)
+    line.report("ready")
+    _loop(line, recorder, watch, label)
+    recorder.finish(line.orphaned)
+    line.report("counts", **recorder.counts())
+    line.report("done")
+
+
+def _loop(line: child.Line, recorder: Recorder, watch: LineWatch | None, label: Begin) -> None:
+    report_due_ns = 0
+    child.quiet_memory()
+    told: tuple[Any, ...] = ()
+    while not line.stopping:
+        if order := line.order():
+            _obey(recorder, order)
+        # one edge at a time: the next session begins once this one is closed
+        if watch and not recorder.ending and (edge := watch.edge()):
+            up, t_host_ns = edge
+            if up:
+                recorder.begin(label, t_host_ns)
+            else:
+                recorder.end("line", t_host_ns)
+        busy = recorder.turn()
+        now = time.perf_counter_ns()
+        state = (recorder.recording, recorder.folder, recorder.fault)
+        if now >= report_due_ns or state != told:
+            report_due_ns, told = now + SECOND_NS, state
+            line.report("counts", **recorder.counts())
+        if not busy:
+            time.sleep(TURN_S)
+
+
+def _obey(recorder: Recorder, order: dict[str, Any]) -> None:
+    t_host_ns = int(order["t_host_ns"])
+    if order["cmd"] == "record":
+        recorder.begin(Begin(order["subject"], order["name"]), t_host_ns)
+    elif order["cmd"] == "stop_record":
+        recorder.end("asked", t_host_ns)
+    elif order["cmd"] == "annotate":
+        recorder.annotate(order["text"], t_host_ns)
+
+
+def _wait_for_rings(rig: Rig, session: str, line: child.Line) -> Rings | None:
+    """Return the rings of this run; the supervisor decides how long that may take."""
+    rings: Rings = {}
+    while len(rings) < len(rig.camera):
+        if line.stopping:
+            return None
+        for camera in rig.camera:
+            with contextlib.suppress(FileNotFoundError):
+                # the results come last, so both are there
+                results = ResultRingReader(camera)
+                if results.ring.description["session"] == session:
+                    rings[camera] = FrameRingReader(camera), results
+                else:
+                    results.close()  # left by a run that is just ending
+        time.sleep(0.01)
+    return {camera: rings[camera] for camera in rig.camera}
+
+
+if __name__ == "__main__":
+    child.main(run)

@@ -1,0 +1,217 @@
+"""Recorded sessions: ``rtface.open_session(path)`` and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rtface.session import layout
+from rtface.session.events import Event, read_events
+from rtface.session.layout import About, CameraAbout, Status
+from rtface.session.records import Column, RecordFile, Records
+from rtface.session.video import part_frames, parts_of
+from rtface.types import Float32Array, Image, UserError
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["CameraSession", "Session", "open_session"]
+
+
+def _expect(file: RecordFile, columns: Sequence[Column]) -> None:
+    """Raise UserError unless a file has these columns; it may have others too."""
+    found = {(c.name, c.dtype, c.shape) for c in file.columns}
+    for column in columns:
+        if (column.name, column.dtype, column.shape) not in found:
+            raise UserError(
+                f"{file.path}: the column '{column.name}' is missing or of another kind"
+            )
+
+
+class CameraSession:
+    """One camera of a session, read from disk piece by piece. Belongs to one thread.
+
+    Attributes
+    ----------
+    about : CameraAbout
+        Size, rate, and everything its stream said about itself (``meta``).
+    names : list of str
+        The keypoints.
+    results : RecordFile
+        ``len(results)``; ``results[a:b]`` is a structured array with ``seq``, the ledger and
+        ``keypoints`` (K, 3): x and y in px, score 0 to 1.
+    frames : RecordFile
+        One record per frame, in order of ``frame_seq``: its stamps, what became of its pixels
+        (``status``, see ``Status``) and their place in the video.
+    """
+
+    def __init__(self, folder: Path, name: str, about: CameraAbout) -> None:
+        self.name, self.about = name, about
+        self.names = about.keypoints
+        self._folder = folder
+        with ExitStack() as stack:  # closes what was opened if the next cannot be
+            self.results = stack.enter_context(RecordFile(folder / layout.results_name(name)))
+            self.frames = stack.enter_context(RecordFile(folder / layout.frames_name(name)))
+            _expect(self.results, layout.result_columns(len(self.names)))
+            _expect(self.frames, layout.FRAME_COLUMNS)
+            stack.pop_all()
+
+    def keypoints(self, start: int = 0, stop: int | None = None) -> Float32Array:
+        """Return (N, K, 3) float32 of results ``start`` to before ``stop``: x, y (px), score."""
+        return layout.keypoints_of(self.results[start:stop])
+
+    def exposure_s(self, start: int = 0, stop: int | None = None) -> Any:
+        """Return (N,) float64: exposure's midpoint of results, s of ``perf_counter``."""
+        return self.results[start:stop]["exposure_ns"] * 1e-9
+
+    def images(self) -> Iterator[tuple[Records, Image]]:
+        """Yield the record of each frame that is in the video, and its image (H, W).
+
+        Raises
+        ------
+        UserError
+            The video ends before the frames that the records say are in it.
+        """
+        parts = parts_of(self._folder, self.name)
+        frames: Iterator[Image] = iter(())
+        part, at = -1, 0
+        for start in range(0, len(self.frames), 4096):
+            chunk = self.frames[start : start + 4096]
+            for record in chunk[chunk["status"] == Status.IN_VIDEO]:
+                if record["video_part"] != part:
+                    part, at = int(record["video_part"]), 0
+                    if not 0 <= part < len(parts):
+                        raise self._short(record)
+                    frames = part_frames(parts[part])
+                image = None
+                while at <= record["video_index"]:
+                    image = next(frames, None)
+                    at += 1
+                    if image is None:
+                        raise self._short(record)
+                if image is None:
+                    raise UserError(
+                        f"{self.frames.path}: frame {record['frame_seq']} is out of order in the "
+                        "video; see 'rtface session verify'"
+                    )
+                yield record, image
+
+    def _short(self, record: Records) -> UserError:
+        part, index = record["video_part"], record["video_index"]
+        return UserError(
+            f"{self._folder / layout.video_name(self.name, max(0, int(part)))}: frame {index} is "
+            "not in it; 'rtface session repair' puts that on record"
+        )
+
+    def to_pandas(self, start: int = 0, stop: int | None = None) -> pandas.DataFrame:
+        """Return results as a table: the ledger, then x, y and score of each keypoint by name.
+
+        Indexed by ``seq``; needs pandas.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UserError("tables need pandas; pip install pandas") from None
+        records = self.results[start:stop]
+        columns = {c.name: records[c.name] for c in self.results.columns if not c.shape}
+        xy = layout.keypoints_of(records)
+        for k, name in enumerate(self.names):
+            for axis, letter in enumerate(("x", "y", "score")):
+                columns[f"{name}_{letter}"] = xy[:, k, axis]
+        return pandas.DataFrame(columns).set_index("seq")
+
+    def close(self) -> None:
+        """Close the files."""
+        self.results.close()
+        self.frames.close()
+
+
+class Session:
+    """A recorded session, finished, broken off or still growing. Belongs to one thread.
+
+    Attributes
+    ----------
+    path : Path
+    about : About
+        ``session.json``: who, when, the resolved rig, and its hash.
+    cameras : dict of str to CameraSession
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self.path = Path(path)
+        self.about: About = layout.read_about(self.path)
+        self.cameras: dict[str, CameraSession] = {}
+        try:
+            for name, about in self.about.cameras.items():
+                self.cameras[name] = CameraSession(self.path, name, about)
+            self.clock = RecordFile(self.path / layout.CLOCK)
+        except UserError:
+            self.close()
+            raise
+
+    @property
+    def events(self) -> list[Event]:
+        """Everything that happened, oldest first, read now."""
+        return read_events(self.path / layout.EVENTS)[0]
+
+    @property
+    def ended(self) -> Event | None:
+        """The event that closed the session, None if it is growing or was broken off."""
+        return next((e for e in reversed(self.events) if e.kind == "ended"), None)
+
+    def unix_ns(self, t_host_ns: Any) -> Any:
+        """Return times of ``perf_counter_ns`` as ns since 1970 (UTC), by the recorded clock pairs.
+
+        Between pairs along a line, so that a wall clock that was set moves no other time.
+        """
+        pairs = self.clock[:]
+        if not len(pairs):
+            return np.asarray(t_host_ns) + (self.about.began_unix_ns - self.about.began_host_ns)
+        host, offset = pairs["t_host_ns"], pairs["t_unix_ns"] - pairs["t_host_ns"]
+        first = offset[0]
+        moved = np.interp(t_host_ns, host, (offset - first).astype(float))
+        return np.asarray(t_host_ns) + first + moved.astype(np.int64)
+
+    def close(self) -> None:
+        """Close the files; may be called twice."""
+        for camera in self.cameras.values():
+            camera.close()
+        if hasattr(self, "clock"):
+            self.clock.close()
+
+    def __enter__(self) -> Session:
+        """Return self."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+
+def open_session(path: str | PathLike[str]) -> Session:
+    """Open a recorded session, also while it grows or after it was broken off.
+
+    Nothing is loaded: records and images are read, and records checked, when they are asked for.
+
+    Parameters
+    ----------
+    path : str or path
+        The session's folder.
+
+    Raises
+    ------
+    UserError
+        The folder holds no session that can be read; the message says why.
+
+    Examples
+    --------
+    >>> with rtface.open_session("recordings/2026-11-24_10-00-00") as session:  # doctest: +SKIP
+    ...     camera = session.cameras["cam1"]
+    ...     nose = camera.keypoints()[:, camera.names.index("nose(tip)"), :2]
+    """
+    return Session(path)

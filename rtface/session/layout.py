@@ -1,0 +1,215 @@
+"""What stands in a session's folder: names of files, columns of records, ``session.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import time
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rtface.config import CAMERA_NAME
+from rtface.ring import NONE_WORD
+from rtface.session.records import Column, Records
+from rtface.types import CameraInfo, Float32Array, Ledger, UserError
+
+FORMAT = 1
+ABOUT, EVENTS, CLOCK = "session.json", "events.log", "clock.rec"
+MAX_ABOUT_BYTES = 4 << 20
+
+
+class Status(IntEnum):
+    """What became of the pixels of a frame."""
+
+    IN_VIDEO = 0
+    NO_VIDEO = 1  # the session was recorded without video
+    BEHIND = 2  # the recorder was late and kept the stamp alone
+    OVERWRITTEN = 3  # gone from the ring before the recorder came: nothing is known of it
+    NOT_WRITTEN = 4  # was on its way to the file when recording broke off (found by repair)
+
+
+def _ledger_unit(name: str) -> str:
+    clock = "camera" if name == "t_camera_ns" else "perf_counter"
+    return f"ns, {clock}" if name.startswith("t_") or name == "exposure_ns" else ""
+
+
+def result_columns(n_keypoints: int) -> tuple[Column, ...]:
+    """Return the columns of ``<camera>.results.rec``: seq, the ledger, x, y and score."""
+    ledger = (Column(name, "<i8", (), _ledger_unit(name)) for name in Ledger._fields)
+    return (
+        Column("seq", "<i8"),
+        *ledger,
+        Column("keypoints", "<f4", (n_keypoints, 3), "px, px, 0 to 1"),
+    )
+
+
+#: the columns of ``<camera>.frames.rec``: what the frame ring said, and where the pixels are
+FRAME_COLUMNS = (
+    Column("frame_seq", "<i8"),
+    Column("segment", "<i8"),
+    Column("frame_id", "<i8"),
+    Column("t_camera_ns", "<i8", (), "ns, camera"),
+    Column("t_host_ns", "<i8", (), "ns, perf_counter"),
+    Column("pair_camera_ns", "<i8", (), "ns, camera"),
+    Column("pair_host_ns", "<i8", (), "ns, perf_counter"),
+    Column("bits", "<i8"),
+    Column("exposure_time_ns", "<i8", (), "ns"),
+    Column("line_status", "<i8"),
+    Column("flags", "<i8"),
+    Column("lost_link", "<i8"),
+    Column("lost_incomplete", "<i8"),
+    Column("lost_no_buffer", "<i8"),
+    Column("lost_late", "<i8"),
+    Column("video_part", "<i8"),
+    Column("video_index", "<i8"),
+    Column("status", "<i8"),
+)
+FRAME_ROW = struct.Struct(f"<{len(FRAME_COLUMNS)}q")
+
+#: the columns of ``clock.rec``: one pair a second; the two were read within ``within_ns``
+CLOCK_COLUMNS = (
+    Column("t_host_ns", "<i8", (), "ns, perf_counter"),
+    Column("t_unix_ns", "<i8", (), "ns since 1970, UTC"),
+    Column("within_ns", "<i8", (), "ns"),
+)
+CLOCK_ROW = struct.Struct("<3q")
+_LEDGER = struct.Struct(f"<{1 + len(Ledger._fields)}q")
+
+
+def pack_result(seq: int, ledger: Ledger, keypoints: Float32Array) -> bytes:
+    """Return a record of ``results.rec`` without its CRC."""
+    words = [NONE_WORD if word is None else word for word in ledger]
+    return _LEDGER.pack(seq, *words) + keypoints.astype("<f4", copy=False).tobytes()
+
+
+def ledger_of(record: Any) -> Ledger:
+    """Return the ledger in one record of ``results.rec``."""
+    words: list[Any] = [int(record[name]) for name in Ledger._fields]
+    ledger = Ledger._make(words)
+    return ledger._replace(t_camera_ns=None) if words[3] == NONE_WORD else ledger
+
+
+def keypoints_of(records: Records) -> Float32Array:
+    """Return (N, K, 3) float32 of records of ``results.rec``."""
+    return np.ascontiguousarray(records["keypoints"], np.float32)
+
+
+def results_name(camera: str) -> str:
+    """Return the name of a camera's results file."""
+    return f"{camera}.results.rec"
+
+
+def frames_name(camera: str) -> str:
+    """Return the name of a camera's frames file."""
+    return f"{camera}.frames.rec"
+
+
+def video_name(camera: str, part: int) -> str:
+    """Return the name of a part of a camera's video."""
+    return f"{camera}.{part:04d}.mkv"
+
+
+def digest(told: Any) -> str:
+    """Return the SHA-256 of a JSON-able thing, its keys in order."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class CameraAbout(_Part):
+    """One camera of a session: what it delivers, and what describes its stream (``meta``)."""
+
+    height: int = Field(ge=1, le=65536)
+    width: int = Field(ge=1, le=65536)
+    bits: int = Field(ge=1, le=16)
+    rate_hz: float = Field(gt=0)
+    video: str
+    meta: dict[str, Any]
+
+    @property
+    def info(self) -> CameraInfo:
+        """What the camera delivers."""
+        return CameraInfo(self.height, self.width, self.bits, self.rate_hz)
+
+    @property
+    def keypoints(self) -> list[str]:
+        """Names of the keypoints."""
+        return [str(name) for name in self.meta.get("keypoints", [])]
+
+
+class About(_Part):
+    """``session.json``: written once, before anything else, and never changed."""
+
+    format: int
+    rtface: str
+    session: str
+    recording: str = Field(description="hex digits of this recording; a run may hold several")
+    subject: str = ""
+    name: str = ""
+    host: str = ""
+    boot_id: str = ""
+    began_host_ns: int
+    began_unix_ns: int
+    rig: dict[str, Any]
+    rig_sha256: str
+    cameras: dict[str, CameraAbout] = Field(min_length=1, max_length=64)
+
+
+def encode_about(about: About) -> bytes:
+    """Return the text of ``session.json``; ``check`` in it is the hash of all the rest."""
+    told = about.model_dump(mode="json")
+    return json.dumps({**told, "check": digest(told)}, indent=1).encode()
+
+
+def decode_about(text: bytes) -> About:
+    """Return what a ``session.json`` says; ValueError with the reason if it is damaged."""
+    try:
+        told = json.loads(text)
+        if told.pop("check") != digest(told):
+            raise ValueError("the text does not have the hash that stands in it")
+        about = About.model_validate(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(".".join(map(str, first["loc"])) + f": {first['msg'].lower()}") from None
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"makes no sense ({error!r})") from None
+    if about.format != FORMAT:
+        raise ValueError(f"format {about.format} by rtface {about.rtface}; this one reads {FORMAT}")
+    if bad := [name for name in about.cameras if not CAMERA_NAME.fullmatch(name)]:
+        raise ValueError(f"{bad[0]!r} is no name of a camera")
+    return about
+
+
+def read_about(folder: Path) -> About:
+    """Read ``session.json``.
+
+    Raises
+    ------
+    UserError
+        The folder holds no session, or its ``session.json`` is damaged.
+    """
+    path = folder / ABOUT
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_ABOUT_BYTES)
+    except FileNotFoundError:
+        raise UserError(f"{folder}: is not a session: it has no {ABOUT}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return decode_about(text)
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be used: {error}") from None
+
+
+def folder_name(unix_ns: int, subject: str, name: str) -> str:
+    """Return the name of a new session's folder: local time, subject and name."""
+    when = time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(unix_ns // 1_000_000_000))
+    return "_".join(part for part in (when, subject, name) if part)
