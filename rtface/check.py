@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import numpy as np
 import zmq
@@ -15,8 +17,9 @@ from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.publish import bind
 from rtface.rings import FrameRingWriter, ResultRingWriter
+from rtface.session.video import check_encoder
 from rtface.track import describe, estimator_for
-from rtface.types import Engine
+from rtface.types import Engine, UserError
 
 
 def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
@@ -39,6 +42,8 @@ def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
     with ExitStack() as rings:
         for name in rig.camera:
             yield from _check_camera(rig, name, bundle, engine, rings)
+    if rig.record.folder is not None:
+        yield "recording", _check_recording(rig, rig.record.folder)
     stream = rig.stream
     ports = {"control": stream.control_port, "status": stream.status_port}
     ports |= {f"data of {name}": rig.data_port(name) for name in rig.camera}
@@ -48,11 +53,29 @@ def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
     yield "ports", ", ".join(f"{port} {what}" for what, port in ports.items()) + ": free"
 
 
+def _check_recording(rig: Rig, folder: str) -> str:
+    root = Path(folder)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        free_mb = shutil.disk_usage(root).free >> 20
+    except OSError as error:
+        raise UserError(f"record.folder: {root}: {error.strerror}; name another folder") from None
+    if free_mb < rig.record.stop_free_mb:
+        raise UserError(
+            f"record.stop_free_mb: {root} has {free_mb} MB free, less than "
+            f"{rig.record.stop_free_mb}; make room"
+        )
+    low = ", LOW" if free_mb < rig.record.warn_free_mb else ""
+    return f"{root}: video {rig.record.video}, starts by {rig.record.start}, {free_mb} MB free{low}"
+
+
 def _check_camera(
     rig: Rig, name: str, bundle: Bundle, engine: Engine, rings: ExitStack
 ) -> Iterator[tuple[str, str]]:
     with closing(open_camera(rig.camera[name])) as camera:
         info = camera.info
+    if rig.record.folder is not None and rig.record.video != "none":
+        check_encoder(info, rig.record.video, rig.record.quality)
     estimator = estimator_for(rig, name, engine, info)
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))

@@ -297,3 +297,15 @@ def test_an_encoder_that_cannot_start_is_named() -> None:
         pytest.skip("this machine has an NVIDIA GPU")
     with pytest.raises(UserError, match="'nvenc' cannot start for 640x480 px"):
         check_encoder(CameraInfo(480, 640, 8, 100.0), "nvenc", 18)
+
+
+def test_check_says_where_and_how_much_room(tmp_path: Path) -> None:
+    rig = tmp_path / "rig.toml"
+    rig.write_text(f"[camera.cam1]\n{SMALL}{FFV1}")
+    assert f"{tmp_path / 'rec'}: video ffv1, starts by run, " in cli("check", rig)
+    rig.write_text(rig.read_text().replace("free_mb = 1\n", "free_mb = 999999999\n"))
+    rig.write_text(rig.read_text().replace("warn_free_mb = 2", "warn_free_mb = 999999999"))
+    assert "stop_free_mb: " in cli("check", rig, code=2)
+    (tmp_path / "rec").rmdir()
+    (tmp_path / "rec").write_text("")
+    assert "name another folder" in cli("check", rig, code=2)
