@@ -260,6 +260,12 @@ _fence = threading.Lock()
 _fence.acquire()
 
 
+def step_back() -> None:
+    """Let other processes of the machine go first when they want the same core."""
+    if sys.platform != "win32":
+        os.nice(5)
+
+
 def store_barrier() -> None:
     """Keep the stores before this call before those after it, as seen by other processes.
 

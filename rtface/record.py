@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from rtface import __version__, child
 from rtface.config import RecordSection, Rig, parse_rig
+from rtface.platform import step_back
 from rtface.ring import CLOSED
 from rtface.rings import FrameRingReader, ResultRingReader
 from rtface.session import layout
@@ -361,8 +362,7 @@ def run(line: child.Line) -> None:
     if settings.video != "none":
         for frames, _ in rings.values():
             check_encoder(frames.info, settings.video, settings.quality)
-    with contextlib.suppress(OSError, AttributeError):
-        os.nice(5)  # the tracker goes first
+    step_back()  # the tracker goes first
     recorder = Recorder(rig, job["session"], root, rings)
     watch = None
     if settings.start == "line":
