@@ -28,7 +28,7 @@ class FrameRecord(NamedTuple):
     lost_incomplete: int
     lost_no_buffer: int
     lost_late: int
-    reserved: int
+    pair_within_ns: int  # the pair's two clocks were read within this time
 
 
 def _slots(seconds: float, rate_hz: float) -> int:

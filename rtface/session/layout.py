@@ -65,6 +65,7 @@ FRAME_COLUMNS = (
     Column("lost_incomplete", "<i8"),
     Column("lost_no_buffer", "<i8"),
     Column("lost_late", "<i8"),
+    Column("pair_within_ns", "<i8", (), "ns"),
     Column("video_part", "<i8"),
     Column("video_index", "<i8"),
     Column("status", "<i8"),

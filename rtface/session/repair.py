@@ -194,7 +194,7 @@ class _Rows:
     def _before(self, seq: int, last: int | None) -> Iterator[bytes]:
         for gone in range(seq if last is None else last + 1, seq):
             self.missing += 1
-            words = [NONE_WORD] * 14
+            words = [NONE_WORD] * (len(FRAME_COLUMNS) - 4)
             yield seal(FRAME_ROW.pack(gone, *words, -1, -1, Status.NOT_WRITTEN))
 
 

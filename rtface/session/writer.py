@@ -101,11 +101,11 @@ class CameraWriter:
             status = Status.IN_VIDEO
         else:
             record = None
-        words: list[int] = [NONE_WORD] * 14
+        words: list[int] = [NONE_WORD] * len(FrameRecord._fields)
         if record is None:
             status = Status.OVERWRITTEN
         else:
-            words = list(record[:14])
+            words = list(record)
         self._frame_file.append(FRAME_ROW.pack(seq, *words, part, index, status))
         self.by_status[status] += 1
 
