@@ -18,9 +18,9 @@ def engine():
 
 def test_it_follows_the_synthetic_minute_with_everything_on(engine):
     medians = {seed: float(np.median(evaluate.minute(engine, seed, 2.0))) for seed in (3, 4, 7)}
-    # the demo's own mouse; others are harder (docs/synthetic.md), and must not get worse
-    assert medians[7] < 2.0, medians
-    assert np.mean(list(medians.values())) < 2.5, medians
+    # some mice are harder than others (docs/synthetic.md); together they have to stay below
+    assert medians[7] < 1.5, medians
+    assert np.mean(list(medians.values())) < 2.0, medians
 
 
 @pytest.mark.data
@@ -35,4 +35,4 @@ def test_it_is_no_worse_on_real_stills_than_the_first_network_was(engine, data):
         rows = evaluate.table(found, by, evaluate.mean_label(by.truth), engine.names)
         for row in rows:
             if row.name in limits:
-                assert row.error_px <= limits[row.name] * 1.03, row
+                assert row.error_px <= limits[row.name], row

@@ -304,3 +304,25 @@ def test_real_labels_read_as_described():
         behind = still.points[KEYPOINTS.index("eye(back)")] - still.points[front]
         if np.isfinite([*ahead, *behind]).all():
             assert ahead[0] * behind[0] < 0, f"{still.path.name}: front and back are swapped"
+
+
+def test_a_smaller_network_grows_and_says_the_same(tmp_path):
+    """Wider than the file: what was there stays as it was, and the new channels learn."""
+    torch.manual_seed(3)
+    small = Network(len(KEYPOINTS), width=40, last=96)
+    small.head.weight.data.normal_(0, 0.3)
+    for module in small.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    export.write_onnx(small.eval(), tmp_path / "model.onnx")
+    grown = export.read_network(tmp_path / "model.onnx").eval()
+    assert grown.head.in_channels > small.head.in_channels
+    seen = torch.rand(1, 1, 192, 256)
+    with torch.no_grad():
+        for was, now in zip(small(seen), grown(seen), strict=True):
+            np.testing.assert_allclose(now, was, atol=2e-3)
+    points = torch.rand(1, len(KEYPOINTS), 2) * 190
+    before = grown.head.weight.detach().clone()
+    fit.advance(grown, torch.optim.SGD(grown.parameters(), 0.1), seen, points)
+    assert (grown.head.weight[:, 96:] != before[:, 96:]).any()
