@@ -18,6 +18,7 @@ from rtface.engine.bundle import Bundle, load_bundle
 from rtface.publish import bind
 from rtface.rings import FrameRingWriter, ResultRingWriter
 from rtface.session.video import check_encoder
+from rtface.timing import timing_of
 from rtface.track import describe, estimator_for
 from rtface.types import Engine, UserError
 
@@ -76,6 +77,7 @@ def _check_camera(
         info = camera.info
     if rig.record.folder is not None and rig.record.video != "none":
         check_encoder(info, rig.record.video, rig.record.quality)
+    timing_of(rig, name, info)  # reads the file of a calibration
     estimator = estimator_for(rig, name, engine, info)
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))

@@ -47,7 +47,7 @@ class Line:
         #: somebody other than the supervisor ended this process
         self.terminated = False
         self._ready = False
-        self._orders: deque[dict[str, Any]] = deque(maxlen=16)
+        self._orders: deque[dict[str, Any]] = deque()
         text = self._in.readline()
         if not text:  # the supervisor was gone before it could say what to do
             sys.exit(3)

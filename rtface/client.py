@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
 
 from rtface import wire
+from rtface.ping import Offset, RemoteClock
 from rtface.types import UserError
 from rtface.wire import Message
 
@@ -21,6 +23,22 @@ META_TIMEOUT_S = 5.0
 #: a new run's meta comes when its socket connects, and every 5 s, s
 _META_WITHIN_S = 6.0
 _LOCAL = ("tcp://127.0.0.1:", "tcp://localhost:", "ipc:")
+
+
+#: fields that are times of the rig's clock
+_TIMES = ("t_host_ns", "t_read_ns", "t_infer_ns", "t_rules_ns", "t_done_ns", "exposure_ns")
+
+
+def localised(message: Message, offset: Offset) -> Message:
+    """Return a message with its times in this machine's clock."""
+    fields = dict(message.fields)
+    for name in _TIMES:
+        if name in fields:
+            fields[name] += offset.offset_ns
+    fields["timestamp"] = fields["exposure_ns"] * 1e-9
+    fields["exposure_err_ns"] += offset.err_ns
+    fields["clock_err_ns"] = offset.err_ns
+    return replace(message, fields=fields)
 
 
 class Subscription:
@@ -46,11 +64,16 @@ class Subscription:
         latest: bool = False,
         max_age_s: float | None = None,
         timeout_s: float | None = None,
+        clock: str = "rig",
+        control: str = CONTROL,
     ) -> None:
-        if max_age_s is not None and not address.startswith(_LOCAL):
+        if clock not in ("rig", "local"):
+            raise ValueError(f"clock is 'rig' or 'local', not {clock!r}")
+        self._clock = RemoteClock(control) if clock == "local" else None
+        if max_age_s is not None and not (address.startswith(_LOCAL) or self._clock):
             raise ValueError(
                 f"max_age_s compares clocks of one machine, and {address} may be another; "
-                "leave it out"
+                "leave it out, or use clock='local'"
             )
         self.received = self.lost = self.stale = self.foreign = 0
         self._last_seq: int | None = None
@@ -116,6 +139,8 @@ class Subscription:
             if self._last_seq is not None and message.seq > self._last_seq:
                 self.lost += message.seq - self._last_seq - 1
             self._last_seq = message.seq
+            if self._clock is not None:
+                message = localised(message, self._clock.offset())
             if self._max_age_ns is not None and self.age_ns(message) > self._max_age_ns:
                 self.stale += 1
                 continue
@@ -171,6 +196,9 @@ class Subscription:
 
     def close(self) -> None:
         """Disconnect."""
+        if self._clock is not None:
+            self._clock.close()
+            self._clock = None
         if not self._context.closed:
             self._socket.close()
             self._meta_socket.close()
@@ -197,6 +225,8 @@ def subscribe(
     latest: bool = False,
     max_age_s: float | None = None,
     timeout_s: float | None = None,
+    clock: str = "rig",
+    control: str = CONTROL,
 ) -> Subscription:
     """Return an iterator over the keypoint messages of a camera.
 
@@ -213,6 +243,17 @@ def subscribe(
         Throw away what was finished longer ago than this; only on the machine that runs rtface.
     timeout_s : float, optional
         End the iteration after this long without a message.
+    clock : str
+        "rig": times are the rig's ``perf_counter_ns``, as published. "local": they are moved into
+        this machine's, by pings of the control port every 2 s; ``exposure_err_ns`` then holds the
+        error of that, too, and ``clock_err_ns`` it alone.
+    control : str
+        Control port of the run, for ``clock="local"``.
+
+    Raises
+    ------
+    TimeoutError
+        ``clock="local"`` and nobody answers at ``control``.
 
     Examples
     --------
@@ -221,7 +262,7 @@ def subscribe(
     """
     if latest and max_age_s is None and address.startswith(_LOCAL):
         max_age_s = 0.05
-    return Subscription(camera, address, latest, max_age_s, timeout_s)
+    return Subscription(camera, address, latest, max_age_s, timeout_s, clock, control)
 
 
 def open_stream(camera: str, address: str, latest: bool = False) -> Subscription:

@@ -26,12 +26,39 @@ class _CameraSection(_Section):
     bbox: tuple[int, int, int, int] | None = Field(
         None, strict=False, description="part of the frame to track: left, top, width, height, px"
     )
+    stamp_means: Literal["midpoint", "start", "end", "trigger", "readout_end"] = Field(
+        "midpoint", description="which moment of the exposure the camera's stamp marks"
+    )
+    exposure_us: Annotated[float, Field(gt=0, le=1e7)] | Literal["frame"] | None = Field(
+        None, description="exposure time, us; 'frame': as each frame says"
+    )
+    trigger_delay_us: float = Field(
+        0.0, ge=0, description="from the trigger to the start of the exposure, us"
+    )
+    readout_us: float = Field(0.0, ge=0, description="from the exposure's end to readout's, us")
+    row_us: float = Field(
+        0.0, ge=0, le=1e4, description="rolling shutter: from row to row, us; 0: global shutter"
+    )
     delay_us: float = Field(
-        0.0, ge=0, description="declared delay from the exposure's midpoint to delivery, us"
+        0.0, ge=0, description="from the stamped moment to the delivery of the fastest frames, us"
     )
     delay_err_us: float | None = Field(
         None, ge=0, description="bound on the error of delay_us, us; one frame period if left out"
     )
+
+    latency: str | None = Field(
+        None, min_length=1, description="file of calibration/latency.py, instead of delay_us"
+    )
+
+    @model_validator(mode="after")
+    def _exposure_is_known(self) -> _CameraSection:
+        if self.stamp_means != "midpoint" and self.exposure_us is None:
+            raise ValueError(
+                f"stamp_means = '{self.stamp_means}' needs exposure_us: the exposure time, or "
+                "'frame' if the camera says it with every frame; with an unknown one (auto "
+                "exposure) no midpoint can be told"
+            )
+        return self
 
     @model_validator(mode="after")
     def _bbox_has_room(self) -> _CameraSection:
@@ -50,6 +77,16 @@ class SyntheticSection(_CameraSection):
     seed: int = Field(1, ge=0, le=999, description="which mouse; the same seed, the same film")
     nuisances: bool = Field(
         True, description="flashes, scanning light in the pupil, a spout, a knocked camera"
+    )
+    sim_delay_us: float = Field(
+        0.0, ge=0, le=1e5, description="frames come this long after the middle of their exposure"
+    )
+    sim_clock_ppm: float = Field(
+        0.0, ge=-1000, le=1000, description="how much too fast the camera's own clock runs"
+    )
+    sim_pairs: bool = Field(False, description="its clock is latched with the host's each second")
+    sim_light: str | None = Field(
+        None, min_length=1, description="file of a simulated light (calibration/latency.py)"
     )
     line0_s: tuple[float, float] | None = Field(
         None, strict=False, description="input line 0 is high from, to: s of the film"
@@ -209,12 +246,7 @@ def parse_rig(data: dict[str, Any], source: str, folder: Path | None = None) -> 
         raise UserError(f"{source}: {_explain(error)}") from None
     if folder is None:
         return rig
-    cameras = {
-        name: camera.model_copy(update={"file": str(folder / camera.file)})
-        if isinstance(camera, VideoSection)
-        else camera
-        for name, camera in rig.camera.items()
-    }
+    cameras = {name: _in_folder(camera, folder) for name, camera in rig.camera.items()}
     bundle = rig.engine.bundle
     if bundle != "default":
         bundle = str(folder / bundle)
@@ -223,6 +255,16 @@ def parse_rig(data: dict[str, Any], source: str, folder: Path | None = None) -> 
     if record.folder is not None:
         record = record.model_copy(update={"folder": str(folder / record.folder)})
     return rig.model_copy(update={"camera": cameras, "engine": engine, "record": record})
+
+
+def _in_folder(
+    camera: SyntheticSection | VideoSection, folder: Path
+) -> SyntheticSection | VideoSection:
+    """Return a camera whose files are taken from ``folder``."""
+    named = {key: getattr(camera, key, None) for key in ("file", "latency", "sim_light")}
+    return camera.model_copy(
+        update={key: str(folder / value) for key, value in named.items() if value is not None}
+    )
 
 
 def _explain(error: ValidationError) -> str:
@@ -265,10 +307,20 @@ height = 480
 rate_hz = 100.0
 seed = 1                      # which mouse, 0 to 999
 nuisances = true              # flashes, scanning light in the pupil, a spout, a knocked camera
+# sim_delay_us = 0.0          # frames come this long after the middle of their exposure
+# sim_clock_ppm = 0.0         # how much too fast the camera's own clock runs
+# sim_pairs = false           # its clock is latched together with the host's each second
+# sim_light = "light.bin"     # a simulated light to look at (calibration/latency.py)
 # line0_s = [1.0, 5.0]        # input line 0 is high from, to; to try recording by a TTL
 # bbox = [0, 0, 640, 480]     # track only this part: left, top, width, height
-# delay_us = 0.0              # declared delay, exposure's midpoint -> delivery
+# stamp_means = "midpoint"    # or "start", "end", "trigger", "readout_end": what the stamp marks
+# exposure_us = 1000.0        # exposure time, or "frame": as each frame says
+# trigger_delay_us = 0.0      # stamp_means = "trigger": from there to the exposure's start
+# readout_us = 0.0            # stamp_means = "readout_end": from the exposure's end to there
+# row_us = 0.0                # rolling shutter: from row to row
+# delay_us = 0.0              # from the stamped moment to the delivery of the fastest frames
 # delay_err_us = 10000.0      # bound on its error; one frame period if left out
+# latency = "latency.json"    # measured (calibration/latency.py), instead of the two above
 
 # [camera.cam2]
 # kind = "video"              # a file played as if it were a camera

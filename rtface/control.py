@@ -29,7 +29,7 @@ PER_TURN = 10
 
 #: what a subject or a session may be called: it becomes part of a folder's name
 LABEL = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?")
-MAX_REMARK = 1000
+MAX_REMARK = 500
 
 #: does what an order asks for: ``record``, ``stop_record`` or ``annotate`` and its fields
 Act = Callable[[str, dict[str, str]], None]
@@ -77,8 +77,11 @@ def _checked(order: str, command: dict[str, Any]) -> dict[str, str]:
         raise UserError(f"{order} has no field {sorted(unknown)[0]!r}")
     fields = {key: command.get(key, "") for key in ORDERS[order]}
     for key, value in fields.items():
-        if not isinstance(value, str) or len(value) > MAX_REMARK:
+        # as it travels to the recorder it has to fit into one write
+        if not isinstance(value, str) or len(json.dumps(value)) > 6 * MAX_REMARK:
             raise UserError(f"{key} has to be a text of at most {MAX_REMARK} characters")
+        if not value.isprintable():
+            raise UserError(f"{key} holds characters that cannot be shown; leave them out")
         if key != "text" and not LABEL.fullmatch(value):
             raise UserError(f"{key} may hold letters, digits, '_', '.' and '-' (at most 64)")
     return fields

@@ -14,6 +14,7 @@ from rich.table import Table
 from rtface import wire
 from rtface.client import Subscription, ask, open_stream
 from rtface.topics import STATUS_TOPIC, Row, Tally, TopicListener
+from rtface.types import Flag, TimeSource
 from rtface.wire import Message, json_fields, json_text
 
 TURN_S = 0.1
@@ -24,6 +25,8 @@ CONTROL_TIMEOUT_S = 1.0
 #: ``meta.`` comes every 5 s and ``status.`` every second: their rates need a longer look, s
 SLOW_WINDOW_S = 10.0
 
+#: how a frame's time was found, in words
+SOURCES = {source.value: source.name.lower().replace("_", " ") for source in TimeSource}
 #: the topics there are to show
 TOPICS = ("pose", "fast", "meta", "status")
 #: beside the keypoints' own; not ``fast.``: the tracker makes it only once somebody has asked for
@@ -178,6 +181,9 @@ class _View:
         else:
             for row in self.rows():
                 print(f"{self._camera}  {row.line()}", flush=True)
+            if self._newest:
+                frame_seq = self._newest.fields["frame_seq"]
+                print(f"{self._camera}  frame {frame_seq} {exposed(self._newest)}", flush=True)
 
 
 def status_address(camera: str, address: str, control: str | None) -> str:
@@ -214,8 +220,20 @@ def _topics_table(camera: str, rows: list[Row]) -> Table:
     return table
 
 
+def exposed(message: Message) -> str:
+    """Return when a frame was exposed (s, the rig's clock), how surely, and how that is known."""
+    fields = message.fields
+    source, flags = fields.get("time_source"), int(fields["flags"])
+    how = SOURCES.get(int(source), f"source {source}") if source is not None else "fast"
+    sure = "calibrated" if not flags & Flag.UNCALIBRATED else "declared delay"
+    return (
+        f"exposed at {fields['exposure_ns'] * 1e-9:.6f} s +- "
+        f"{fields['exposure_err_ns'] * 1e-6:.3f} ms ({how}, {sure})"
+    )
+
+
 def _table(names: list[str], message: Message) -> Table:
-    table = Table()
+    table = Table(title=exposed(message), title_justify="left")
     table.add_column("keypoint")
     for column in ("x px", "y px", "score"):
         table.add_column(column, justify="right")

@@ -260,6 +260,21 @@ _fence = threading.Lock()
 _fence.acquire()
 
 
+#: a machine that slept for longer than this has clocks that cannot be trusted, ns
+SLEPT_NS = 50_000_000
+
+
+def suspended_ns() -> int:
+    """Return how long the machine has slept since it started, ns; 0 where that is not known.
+
+    ``perf_counter_ns`` stands still meanwhile on Linux.
+    """
+    if sys.platform == "linux":
+        asleep = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        return max(0, asleep - time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+    return 0
+
+
 def step_back() -> None:
     """Let other processes of the machine go first when they want the same core."""
     if sys.platform != "win32":

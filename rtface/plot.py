@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtface.session import CameraSession, Session, layout
+from rtface.session.events import shown
 from rtface.types import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ Array = npt.NDArray[Any]
 COLUMNS = 1500
 CHUNK = 4096
 TRACES = ("eye(top)", "eye(bottom)", "whisker(II)", "nose(tip)", "mouth", "lowerlip")
-#: (key in ``ended``, colour) of what can be lost
 _EVENTS_NOT_DRAWN = ("began", "ended", "repaired")
 
 
@@ -97,7 +97,8 @@ def plot(session: Session, out: Path, camera: str | None = None) -> None:
     )
     about = session.about
     who = " ".join(part for part in (about.subject, about.name) if part)
-    figure.suptitle(f"{session.path.name}   {camera}   {who}".strip(), fontsize=11)
+    title = shown(f"{session.path.name}   {camera}   {who}".strip())
+    figure.suptitle(title, fontsize=11, parse_math=False)
     _draw_keypoints(top, recording, traces)
     _draw_ages(middle, traces)
     _draw_losses(bottom, traces, session, camera)
@@ -107,8 +108,9 @@ def plot(session: Session, out: Path, camera: str | None = None) -> None:
         at = (event.t_host_ns - about.began_host_ns) * 1e-9
         for axes in (top, middle, bottom):
             axes.axvline(at, color="#888888", linewidth=0.7, linestyle=":")
-        label = str(event.fields.get("text", event.kind.replace("_", " ")))[:40]
-        top.text(at, 1.0, f" {label}", transform=top.get_xaxis_transform(), fontsize=7, va="bottom")
+        label = shown(str(event.fields.get("text", event.kind.replace("_", " "))))[:40]
+        where = top.get_xaxis_transform()
+        top.text(at, 1.0, f" {label}", transform=where, fontsize=7, va="bottom", parse_math=False)
     try:
         figure.savefig(out, dpi=130)
     except (OSError, ValueError) as error:

@@ -52,9 +52,12 @@ class Process:
         self.popen.wait()
         self.state = "killed"
 
-    def order(self, cmd: str, **fields: Any) -> None:
-        """Send an order; a child that is gone is noticed elsewhere."""
-        _write_line(self.popen, {"cmd": cmd, **fields})
+    def order(self, cmd: str, **fields: Any) -> bool:
+        """Send an order; False if the child does not take it. Never waits.
+
+        A child that is gone is noticed elsewhere.
+        """
+        return _write_line(self.popen, {"cmd": cmd, **fields})
 
 
 #: what children said, oldest first; None when a child has ended
@@ -75,15 +78,22 @@ def spawn(role: str, camera: str, job: dict[str, Any], reports: Reports) -> Proc
     )
     process = Process(role, camera, popen)
     _write_line(popen, job)
+    if sys.platform != "win32" and popen.stdin:
+        os.set_blocking(popen.stdin.fileno(), False)  # a child that stands still must not stop us
     threading.Thread(target=_listen, args=(process, reports), daemon=True).start()
     return process
 
 
-def _write_line(popen: subprocess.Popen[bytes], message: dict[str, Any]) -> None:
-    """Write one line past the file object, which would try again at exit what failed here."""
+def _write_line(popen: subprocess.Popen[bytes], message: dict[str, Any]) -> bool:
+    """Write one line past the file object, which would try again at exit what failed here.
+
+    Whole or not at all: a line of up to 4096 bytes (PIPE_BUF) is never cut by a full pipe.
+    """
     if popen.stdin:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, BlockingIOError):
             os.write(popen.stdin.fileno(), json.dumps(message).encode() + b"\n")
+            return True
+    return False
 
 
 def _listen(process: Process, reports: Reports) -> None:

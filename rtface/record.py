@@ -19,8 +19,8 @@ from rtface.platform import step_back
 from rtface.ring import CLOSED
 from rtface.rings import FrameRingReader, ResultRingReader
 from rtface.session import layout
-from rtface.session.video import VideoWriter, check_encoder
-from rtface.session.writer import CameraWriter, SessionWriter, this_machine, write_about
+from rtface.session.video import VideoWriter, check_encoder, sync
+from rtface.session.writer import CameraWriter, SessionWriter, this_machine
 from rtface.types import UserError
 
 TURN_S = 0.02
@@ -29,6 +29,9 @@ SECOND_NS = 1_000_000_000
 RESULTS_WAIT_S = 1.0
 #: without a supervisor there is this long to write what is still in the rings, s
 GRACE_S = 5.0
+#: half of that has passed: stamps alone from here on, so that the session is closed in time
+HURRY_NS = int(GRACE_S / 2 * SECOND_NS)
+SYNC_WAIT_S = 1.0
 MEGABYTE = 1 << 20
 
 Rings = dict[str, tuple[FrameRingReader, ResultRingReader]]
@@ -91,7 +94,6 @@ class Recorder:
         try:
             folder = _new_folder(self._root, name)
             about = self._about(order, t_host_ns, unix_ns)
-            write_about(folder, about)
             told = {"session": about.session, "recording": about.recording}
             writers = {
                 camera: self._writer(folder, camera, {**told, "camera": camera}, t_host_ns)
@@ -194,8 +196,12 @@ class Recorder:
             if not self.turn():
                 time.sleep(0.005)
         self.end("supervisor gone" if orphaned else "stopped", sys.maxsize)
+        began_ns = time.perf_counter_ns()
         while (session := self._session) is not None:
-            if not self.turn() and all(w.frames_taken for w in session.cameras.values()):
+            writers = session.cameras.values()
+            for writer in writers:
+                writer.hurry = time.perf_counter_ns() - began_ns > HURRY_NS
+            if not self.turn() and all(writer.frames_taken for writer in writers):
                 break  # nobody is left who would write another result
         self._close("supervisor gone" if orphaned else "stopped")
         self._syncer.shutdown()
@@ -205,15 +211,16 @@ class Recorder:
         if session is None:
             return
         if self._syncing is not None:
-            with contextlib.suppress(OSError):
-                self._syncing.result()  # its descriptors are about to be closed
+            # its descriptors are about to be closed; a disk that hangs is not waited for for ever
+            with contextlib.suppress(OSError, TimeoutError):
+                self._syncing.result(SYNC_WAIT_S)
         self._session, self._ending_ns, self._syncing = None, None, None
         self.last_counts = session.counts()
         try:
             session.close(why)
         except OSError as error:
             self.fault = self.fault or _write_fault(session.folder, error)
-        _sync_paths([session.folder])
+        sync(session.folder)
         self.last_counts = session.counts()
         self.n_sessions += 1
 
@@ -289,17 +296,8 @@ def _sync_all(descriptors: list[int], paths: list[Path]) -> None:
     for descriptor in descriptors:
         with contextlib.suppress(OSError):  # the next write says what is wrong
             os.fsync(descriptor)
-    _sync_paths(paths)
-
-
-def _sync_paths(paths: list[Path]) -> None:
     for path in paths:
-        with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        sync(path)
 
 
 def first_frame(frames: FrameRingReader, t_host_ns: int) -> int:
@@ -419,7 +417,7 @@ def _wait_for_rings(rig: Rig, session: str, line: child.Line) -> Rings | None:
     while len(rings) < len(rig.camera):
         if line.stopping:
             return None
-        for camera in rig.camera:
+        for camera in set(rig.camera) - set(rings):
             with contextlib.suppress(FileNotFoundError):
                 # the results come last, so both are there
                 results = ResultRingReader(camera)

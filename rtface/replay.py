@@ -113,12 +113,14 @@ def replay(
 
 def _in_order(session: Session) -> Iterator[tuple[str, Result]]:
     """Yield the results of all cameras in the order in which they were finished."""
-    streams = [
-        ((result.ledger.t_done_ns, name, result) for result in recorded(camera))
-        for name, camera in session.cameras.items()
-    ]
+    streams = [_timed(name, camera) for name, camera in session.cameras.items()]
     for _, name, result in heapq.merge(*streams, key=lambda one: one[:2]):
         yield name, result
+
+
+def _timed(name: str, camera: CameraSession) -> Iterator[tuple[int, str, Result]]:
+    for result in recorded(camera):
+        yield result.ledger.t_done_ns, name, result
 
 
 def _publisher(rig: Rig, session: Session, camera: str, recorded_times: bool) -> Publisher:
@@ -198,12 +200,16 @@ def recompute(
         )
     engine = make_engine(network, rig.engine.runtime, rig.engine.threads)
     estimate = estimator_for(rig, camera, engine, recording.about.info)
+    if list(network.names) != recording.names:
+        raise UserError(f"{network.folder}: has other keypoints than the session")
     writer = _filled_writer(session, camera) if fill else None
     try:
         comparison = _compare(recording, estimate, writer, on_progress)
         if writer:
             writer.flush()
             os.replace(*_filled_paths(session, camera))
+    except OSError as error:
+        raise UserError(f"{session.path}: cannot be written ({error.strerror})") from None
     finally:
         if writer:
             writer.close()
@@ -222,7 +228,7 @@ def _compare(
     distances: list[np.ndarray[Any, np.dtype[np.float32]]] = []
     compared = identical = without = filled = 0
     total = len(recording.frames)
-    for frame, image in images:
+    for done, (frame, image) in enumerate(images):
         seq = int(frame["frame_seq"])
         while current is not None and current.ledger.frame_seq < seq:
             without += 1
@@ -241,7 +247,7 @@ def _compare(
         else:
             filled += 1
             _keep(writer, Result(-1, _offline_ledger(frame), pose))
-        on_progress(seq, total)
+        on_progress(done, total)
     without += (current is not None) + sum(1 for _ in live)
     px = np.concatenate(distances) if distances else np.zeros(1)
     return Comparison(
@@ -282,7 +288,13 @@ def _filled_paths(session: Session, camera: str) -> tuple[Path, Path]:
 
 def _filled_writer(session: Session, camera: str) -> RecordWriter:
     part, _ = _filled_paths(session, camera)
-    part.unlink(missing_ok=True)
+    try:
+        part.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{part}: is in the way ({error.strerror})") from None
     about = {"session": session.about.session, "recording": session.about.recording}
     columns = layout.result_columns(len(session.cameras[camera].names))
-    return RecordWriter(part, "results", about | {"camera": camera}, columns)
+    try:
+        return RecordWriter(part, "results", about | {"camera": camera}, columns)
+    except OSError as error:
+        raise UserError(f"{part}: cannot be written ({error.strerror})") from None

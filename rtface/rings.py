@@ -31,6 +31,20 @@ class FrameRecord(NamedTuple):
     pair_within_ns: int  # the pair's two clocks were read within this time
 
 
+def stamp_of(record: FrameRecord) -> Stamp:
+    """Return what the camera said about the frame of a slot."""
+    pair = (record.pair_camera_ns, record.pair_host_ns, record.pair_within_ns)
+    return Stamp(
+        record.segment,
+        record.frame_id,
+        None if record.t_camera_ns == NONE_WORD else record.t_camera_ns,
+        record.t_host_ns,
+        record.line_status,
+        record.exposure_time_ns,
+        None if record.pair_camera_ns == NONE_WORD else pair,
+    )
+
+
 def _slots(seconds: float, rate_hz: float) -> int:
     return max(8, round(seconds * rate_hz) + 1)
 
@@ -62,20 +76,21 @@ class FrameRingWriter:
     def commit(self, stamp: Stamp, lost: Lost) -> int:
         """Publish the image last begun; return its ``frame_seq``."""
         t_camera_ns = NONE_WORD if stamp.t_camera_ns is None else stamp.t_camera_ns
+        pair_camera_ns, pair_host_ns, within_ns = stamp.pair or (NONE_WORD, NONE_WORD, 0)
         return self.ring.commit(
             FrameRecord(
                 stamp.segment,
                 stamp.frame_id,
                 t_camera_ns,
                 stamp.t_host_ns,
-                NONE_WORD,
-                NONE_WORD,
+                pair_camera_ns,
+                pair_host_ns,
                 self.info.bits,
-                0,
+                stamp.exposure_time_ns,
                 stamp.line_status,
                 0,
                 *lost,
-                0,
+                within_ns,
             )
         )
 
@@ -114,10 +129,7 @@ class FrameRingReader:
         if words is None:
             return None
         record = FrameRecord._make(words)
-        t_camera_ns = None if record.t_camera_ns == NONE_WORD else record.t_camera_ns
-        stamp = Stamp(
-            record.segment, record.frame_id, t_camera_ns, record.t_host_ns, record.line_status
-        )
+        stamp = stamp_of(record)
         lost = record.lost_link + record.lost_incomplete + record.lost_no_buffer + record.lost_late
         return Frame(frame_seq, stamp, lost, self._image)
 

@@ -50,6 +50,7 @@ class Supervisor:
         self.faults: list[str] = []
         self._label = label or {}
         self._recorder: Process | None = None
+        self._recorded = False  # once the recorder was ready its end does not end the run
         self.session = secrets.token_hex(8)
         self.unclean = 0
         self.processes: list[Process] = []
@@ -61,6 +62,7 @@ class Supervisor:
         self._status_due = 0.0
         self._status_seq = 0
         self._lifecycle = "starting"
+        self._slept_ns = platform.suspended_ns()
         stream = rig.stream
         self.endpoints: dict[str, Any] = {
             "control": f"tcp://{stream.host}:{stream.control_port}",
@@ -133,12 +135,16 @@ class Supervisor:
             elif report["kind"] == "counts":
                 del report["kind"]
                 process.counts = report
+                fault = report.get("fault")
+                if fault and fault not in self.faults:
+                    self.faults.append(fault)
             elif report["kind"] == "error":
                 process.error = report["message"]
                 if report.get("fault"):
                     process.error = f"{process.name}: {process.error}"
             elif report["kind"] == "ready":
                 process.state = "running"
+                self._recorded |= process is self._recorder
             elif report["kind"] == "done":
                 process.state = "done"
 
@@ -148,12 +154,12 @@ class Supervisor:
             process.state = "ended"
             return
         process.state = process.state if process.state == "killed" else "died"
-        starting = self._lifecycle == "starting"
-        if process.error and code == 2 and (starting or process is not self._recorder):
+        recording = process is self._recorder and self._recorded
+        if process.error and code == 2 and not recording:
             raise UserError(process.error)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         why = process.error or f"{process.name} {how}"
-        if process is self._recorder and self._lifecycle != "starting":
+        if process is self._recorder and self._recorded:
             # the stream is worth more than its recording: go on, and say it
             self.faults.append(f"{why}; the stream went on, 'rtface session repair' mends the rest")
             return
@@ -178,8 +184,22 @@ class Supervisor:
         if self._control:
             self._control.serve(TURN_S, self.status, self.endpoints, self.act)
         if time.monotonic() >= self._status_due:
+            self._look_for_sleep()
             self.publish_status()
         return not self.ended
+
+    def _look_for_sleep(self) -> None:
+        """Say it if the machine slept: frames are missing and clocks were found anew."""
+        slept_ns = platform.suspended_ns() - self._slept_ns
+        if slept_ns > platform.SLEPT_NS:
+            self._slept_ns += slept_ns
+            self.faults.append(f"the machine slept for {slept_ns * 1e-9:.1f} s during the run")
+            if self._recorder:
+                self._recorder.order(
+                    "annotate",
+                    t_host_ns=time.perf_counter_ns(),
+                    text=f"the machine slept for {slept_ns * 1e-9:.1f} s",
+                )
 
     def act(self, order: str, fields: dict[str, str]) -> None:
         """Pass ``record``, ``stop_record`` or ``annotate`` on to the recorder.
@@ -199,7 +219,10 @@ class Supervisor:
             raise UserError(f"already recording into {recorder.counts.get('folder')}")
         if order != "record" and state != "recording":
             raise UserError("nothing is being recorded")
-        recorder.order(order, t_host_ns=time.perf_counter_ns(), **fields)
+        if not recorder.order(order, t_host_ns=time.perf_counter_ns(), **fields):
+            raise UserError("the recorder does not listen; see its state in the status")
+        if order != "annotate":  # until it says so itself, a second later
+            recorder.counts["state"] = "recording" if order == "record" else "ending"
 
     def status(self) -> dict[str, Any]:
         """Return what ``status.`` says: counts, ages, lifecycle and the two clocks together."""
@@ -255,7 +278,11 @@ class Supervisor:
             _order_stop(self.processes)
             self._wait_for(self.processes, time.monotonic() + RECORD_GRACE_S)
             self._kill_the_rest(self.processes)
-            self._note_faults()
+            if self._recorder and self._recorder.state == "killed" and self._recorded:
+                self.faults.append(
+                    f"the recorder was not done after {RECORD_GRACE_S:.0f} s and was killed; "
+                    "'rtface session repair' closes its session"
+                )
             if not failed:
                 self._lifecycle = "ended"
             self.publish_status()
@@ -267,12 +294,6 @@ class Supervisor:
             if self._status_socket:
                 self._status_socket.close(linger=200)
             self._context.term()
-
-    def _note_faults(self) -> None:
-        """Add what the recorder could not do to ``faults``."""
-        fault = self._recorder and self._recorder.counts.get("fault")
-        if fault and fault not in self.faults:
-            self.faults.append(fault)
 
     def _kill_the_rest(self, processes: list[Process]) -> None:
         for process in processes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from rtface import __version__, child, wire
 from rtface.ages import AgeHistogram
@@ -13,11 +13,13 @@ from rtface.config import Rig, parse_rig
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.engine.null import NullEngine
-from rtface.platform import Wake
+from rtface.exposure import FrameTimer, Timing
+from rtface.platform import SLEPT_NS, Wake, suspended_ns
 from rtface.pose import BBox, PoseEstimator
 from rtface.publish import Publisher
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
+from rtface.timing import timing_of
 from rtface.types import (
     CameraInfo,
     Engine,
@@ -27,20 +29,11 @@ from rtface.types import (
     Ledger,
     Pose,
     Result,
-    TimeSource,
     UserError,
 )
 
 REPORT_EVERY_NS = 1_000_000_000
 IDLE_WAKE_S = 0.05
-
-
-class Timing(NamedTuple):
-    """What the rig declares of the path from exposure to delivery, ns."""
-
-    period_ns: int
-    delay_ns: int
-    delay_err_ns: int
 
 
 class Tracker:
@@ -52,6 +45,8 @@ class Tracker:
         Frames that were tracked.
     skipped : int
         Frames passed over for newer ones.
+    timer : FrameTimer
+        Finds when frames were exposed.
     """
 
     def __init__(
@@ -61,7 +56,8 @@ class Tracker:
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._estimate = estimator
-        self._timing = timing
+        self._period_ns = timing.period_ns
+        self.timer = FrameTimer(timing)
         self._clock = clock
         self._next_seq = 0
         self._lost_camera = 0
@@ -74,8 +70,9 @@ class Tracker:
         t_read_ns = self._clock()
         pose = self._estimate(frame.image)
         t_infer_ns = self._clock()
-        stamp, timing = frame.stamp, self._timing
-        flags = Flag.UNCALIBRATED.value
+        stamp = frame.stamp
+        exposed = self.timer(stamp)
+        flags = exposed.flags
         passed_over = frame.frame_seq - self._next_seq
         if passed_over:
             flags |= Flag.SKIPPED.value
@@ -88,7 +85,7 @@ class Tracker:
         self.skipped += passed_over
         self.tracked += 1
         t_done_ns = self._clock()
-        if t_done_ns - stamp.t_host_ns > timing.period_ns:
+        if t_done_ns - stamp.t_host_ns > self._period_ns:
             flags |= Flag.PAST_FRAME_BUDGET.value
         ledger = Ledger(
             frame.frame_seq,
@@ -100,9 +97,9 @@ class Tracker:
             t_infer_ns,
             t_infer_ns,  # no rules yet: that stage takes no time
             t_done_ns,
-            stamp.t_host_ns - timing.delay_ns,
-            timing.delay_err_ns,
-            TimeSource.DELIVERY.value,
+            exposed.exposure_ns,
+            exposed.exposure_err_ns,
+            exposed.time_source,
             frame.lost_camera,
             self.skipped,
             flags,
@@ -113,18 +110,6 @@ class Tracker:
         """Count what came after the last tracked frame of ``n_frames`` as skipped."""
         self.skipped += n_frames - self._next_seq
         self._next_seq = n_frames
-
-
-def timing_of(rig: Rig, camera: str, rate_hz: float) -> Timing:
-    """Return what the rig file declares for a camera; an undeclared error is one period."""
-    section = rig.camera[camera]
-    period_ns = int(1e9 / rate_hz)
-    err_us = section.delay_err_us
-    return Timing(
-        period_ns,
-        int(section.delay_us * 1000),
-        period_ns if err_us is None else int(err_us * 1000),
-    )
 
 
 def estimator_for(
@@ -172,7 +157,7 @@ def run(line: child.Line) -> None:
         return
     info = frames.info
     estimator = estimator_for(rig, camera, engine, info)
-    tracker = Tracker(estimator, timing_of(rig, camera, info.rate_hz))
+    tracker = Tracker(estimator, timing_of(rig, camera, info))
     meta = describe(rig, camera, job["session"], bundle, info)
     publisher = Publisher(camera, job["session"], meta, rig.stream.host, rig.data_port(camera))
     try:
@@ -214,6 +199,7 @@ def _loop(
     last = -1
     report_due_ns = time.perf_counter_ns() + REPORT_EVERY_NS
     cpu_start = time.process_time()
+    asleep_ns = suspended_ns()
 
     def counts() -> dict[str, Any]:
         return {
@@ -222,6 +208,7 @@ def _loop(
             "laps": frames.ring.laps,
             "subscribers": publisher.subscribers,
             "cpu_s": time.process_time() - cpu_start,
+            "clock": {**tracker.timer.state(), "suspended_s": suspended_ns() * 1e-9},
         }
 
     child.quiet_memory()
@@ -244,6 +231,9 @@ def _loop(
         if now >= report_due_ns:
             report_due_ns = now + REPORT_EVERY_NS
             results.ring.beat()
+            if suspended_ns() - asleep_ns > SLEPT_NS:  # device clocks went on, or did not
+                asleep_ns = suspended_ns()
+                tracker.timer.restart()
             line.report("counts", **counts(), age=recent.summary(), n=recent.n)
             recent.clear()
         if frame is None:

@@ -41,7 +41,10 @@ class Flag(IntFlag):
 class TimeSource(IntEnum):
     """How ``exposure_ns`` was found."""
 
-    DELIVERY = 1  # delivery time minus the declared delay
+    DELIVERY = 1  # this frame's delivery, minus the delay
+    DEVICE_CLOCK = 2  # the camera's clock, mapped by when frames were delivered, minus the delay
+    LATCHED_PAIRS = 3  # the camera's clock, mapped by readings of both clocks
+    FRAME_COUNTER = 4  # no camera clock: its frames were counted, minus the delay
 
 
 class Lost(NamedTuple):
@@ -68,6 +71,10 @@ class Stamp(NamedTuple):
         ``perf_counter_ns`` at the moment the buffer was delivered.
     line_status : int
         Bit n: whether input line n of the camera was high; 0 where it does not say.
+    exposure_time_ns : int
+        How long this frame was exposed, ns; 0 where the camera does not say.
+    pair : (int, int, int), optional
+        The newest reading of both clocks: device, host, and within which time they were read, ns.
     """
 
     segment: int
@@ -75,6 +82,8 @@ class Stamp(NamedTuple):
     t_camera_ns: int | None
     t_host_ns: int
     line_status: int = 0
+    exposure_time_ns: int = 0
+    pair: tuple[int, int, int] | None = None
 
 
 class CameraInfo(NamedTuple):

@@ -15,6 +15,7 @@ import zmq
 from programs import (
     FFV1,
     RECORD,
+    RTFACE,
     SMALL,
     Program,
     alive,
@@ -132,7 +133,9 @@ def test_nothing_to_record_into(tmp_path: Path, tiny_bundle: Path) -> None:
         (b'{"cmd": "record", "name": "a/b"}', "letters, digits"),
         (b'{"cmd": "record", "folder": "/tmp"}', "no field 'folder'"),
         (b'{"cmd": "record", "subject": 7}', "text of at most"),
-        (b'{"cmd": "annotate", "text": "' + b"x" * 1001 + b'"}', "text of at most"),
+        (b'{"cmd": "annotate", "text": "' + b"x" * 3001 + b'"}', "text of at most"),
+        (b'{"cmd": "annotate", "text": "\\ud800"}', "cannot be shown"),
+        (b'{"cmd": "annotate", "text": "\\u001b[2J"}', "cannot be shown"),
         (b'{"cmd": ["record"]}', "unknown cmd"),
         (b"R ../../etc", "letters, digits"),
     ],
@@ -241,7 +244,7 @@ def test_a_full_disk_ends_the_recording_in_order(
         if sudden:
             wait_until(lambda: recorded_frames(program) > 20, 20)
             filler = small_disk.with_name("rec") / "filler"
-            with filler.open("wb") as file:
+            with filler.open("wb", buffering=0) as file:
                 try:
                     while file.write(bytes(1 << 16)):
                         pass
@@ -272,18 +275,25 @@ def test_a_full_disk_ends_the_recording_in_order(
 
 
 def test_ffv1_keeps_every_bit_of_a_16_bit_camera(tmp_path: Path) -> None:
-    from rtface.session.video import VideoWriter, check_encoder, part_frames, parts_of
+    from rtface.session import packets
+    from rtface.session.layout import video_name
+    from rtface.session.video import VideoWriter, check_encoder
     from rtface.types import CameraInfo
 
     info = CameraInfo(60, 80, 12, 100.0)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 4096, (30, 60, 80), dtype=np.uint16)
     writer = VideoWriter(tmp_path, "cam1", info, "ffv1", 18, 0.1)
-    places = [writer.write(image, 10_000_000 * i) for i, image in enumerate(images)]
+    places = [writer.encode(image, 10_000_000 * i) for i, image in enumerate(images)]
     writer.close()
-    assert places[:2] == [(0, 0), (0, 1)]
-    assert places[-1] == (2, 9)
-    found = [frame.copy() for path in parts_of(tmp_path, "cam1") for frame in part_frames(path)]
+    assert [place[:2] for place in places[:2]] == [(0, 0), (0, 10)]
+    assert places[-1][:2] == (2, 90)
+    found = []
+    for part in range(3):
+        wanted = [place[1:] for place in places if place.part == part]
+        path = tmp_path / video_name("cam1", part)
+        assert all(packets.usable(wanted, packets.scan(path, (60, 80))))
+        found += [image.copy() for _, image in packets.images(path, (60, 80), wanted)]
     assert np.array_equal(found, images)
     with pytest.raises(UserError, match="x264 keeps 8 bits and the camera delivers 12"):
         check_encoder(info, "x264", 18)
@@ -297,6 +307,62 @@ def test_an_encoder_that_cannot_start_is_named() -> None:
         pytest.skip("this machine has an NVIDIA GPU")
     with pytest.raises(UserError, match="'nvenc' cannot start for 640x480 px"):
         check_encoder(CameraInfo(480, 640, 8, 100.0), "nvenc", 18)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("video", ["ffv1", "x264"])
+def test_two_cameras_are_recorded_and_replayed_apart(
+    tmp_path: Path, tiny_bundle: Path, video: str
+) -> None:
+    other = SMALL.replace("100.0", "50.0").replace("320", "160") + "seed = 3\n"
+    cameras = f"{SMALL}[camera.second]\n{other}"
+    with running(tmp_path, tiny_bundle, cameras, extra=RECORD.format(video=video)) as program:
+        wait_until(lambda: recorded_frames(program) > 150, 20)
+        code, _, err = program.stop()
+    assert code == 0, err
+    folder = only_session(tmp_path)
+    assert verify(folder) == []
+    with open_session(folder) as session:
+        one, two = session.cameras["cam1"], session.cameras["second"]
+        assert len(one.frames) > 1.5 * len(two.frames) > 50
+        assert [image.shape for _, image in two.images()] == [(240, 160)] * len(two.frames)
+        assert sum(1 for _ in one.images()) == len(one.frames)
+        stream = session.about.rig["stream"]
+        addresses = {
+            "cam1": f"tcp://127.0.0.1:{stream['data_port']}",
+            "second": f"tcp://127.0.0.1:{stream['data_port'] + 2}",
+        }
+        streams = {c: rtface.subscribe(c, a, timeout_s=2) for c, a in addresses.items()}
+        replay = subprocess.Popen([RTFACE, "replay", str(folder), "--wait", "--pace", "0"])
+        for name, camera in session.cameras.items():
+            wanted = camera.keypoints()
+            first = streams[name].receive(20)
+            found = [first, *streams[name]]
+            streams[name].close()
+            assert len(found) == len(wanted)
+            for message, keypoints in zip(found, wanted, strict=True):
+                assert message
+                assert message.keypoints is not None
+                assert np.array_equal(message.keypoints, keypoints)
+        assert replay.wait(20) == 0
+
+
+def test_a_session_that_grows_can_be_read(tmp_path: Path, tiny_bundle: Path) -> None:
+    with running(tmp_path, tiny_bundle, SMALL, extra=FFV1) as program:
+        wait_until(lambda: recorded_frames(program) > 100, 20)
+        folder = only_session(tmp_path)
+        assert "is still being recorded" in cli("session", "verify", folder, code=2)
+        assert "is still being recorded" in cli("session", "repair", folder, code=2)
+        with open_session(folder) as session:
+            camera = session.cameras["cam1"]
+            n = len(camera.results)
+            assert n > 50
+            assert len(camera.keypoints(0, n)) == n
+            assert 40 < sum(1 for _ in camera.images()) <= len(camera.frames)
+            wait_until(lambda: len(camera.results) > n + 50, 20)
+        code, _, err = program.stop()
+    assert code == 0, err
+    assert verify(folder) == []
 
 
 def test_check_says_where_and_how_much_room(tmp_path: Path) -> None:

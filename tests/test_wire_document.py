@@ -32,8 +32,14 @@ def test_keys_and_types_of_a_pose_in_their_order() -> None:
     table = [row[:2] for row in rows("`pose.<cam>.`") if len(row) == 3][2:]
     nil = {"t_camera_ns": "int or nil"}
     assert table == [[key, nil.get(key, TYPES[type(value)])] for key, value in fields.items()]
-    assert f"{TimeSource.DELIVERY.value} = delivery" in DOCUMENT
-    assert len(TimeSource) == 1
+    for source, words in (
+        (TimeSource.DELIVERY, "delivery of this frame"),
+        (TimeSource.DEVICE_CLOCK, "device clock"),
+        (TimeSource.LATCHED_PAIRS, "latched pairs"),
+        (TimeSource.FRAME_COUNTER, "frame counter"),
+    ):
+        assert f"{source.value} = {words}" in DOCUMENT
+    assert len(TimeSource) == 4
 
 
 def test_layout_of_fast() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rtface.config import SyntheticSection, VideoSection
 from rtface.types import Camera
 
@@ -15,16 +17,34 @@ def open_camera(section: SyntheticSection | VideoSection) -> Camera:
         It cannot be opened; the message says why and what to do.
     """
     if isinstance(section, SyntheticSection):
-        from rtface.camera.synthetic import SyntheticCamera
-
-        return SyntheticCamera(
-            section.width,
-            section.height,
-            section.rate_hz,
-            section.seed,
-            section.nuisances,
-            section.line0_s,
-        )
+        return _open_synthetic(section)
     from rtface.camera.video import VideoCamera
 
     return VideoCamera(section.file, section.rate_hz, section.loop, section.fast)
+
+
+def _open_synthetic(section: SyntheticSection) -> Camera:
+    from rtface.camera.light import SeenLight
+    from rtface.camera.stamping import EXPOSURE_NS, Stamping
+    from rtface.camera.synthetic import SyntheticCamera
+
+    told = section.exposure_us
+    stamping = Stamping(
+        delay_ns=round(section.sim_delay_us * 1000),
+        clock_ppm=section.sim_clock_ppm,
+        means=section.stamp_means,
+        exposure_ns=None if told == "frame" else round(1000 * told) if told else EXPOSURE_NS,
+        trigger_delay_ns=round(section.trigger_delay_us * 1000),
+        readout_ns=round(section.readout_us * 1000),
+        pairs=section.sim_pairs,
+    )
+    return SyntheticCamera(
+        section.width,
+        section.height,
+        section.rate_hz,
+        section.seed,
+        section.nuisances,
+        section.line0_s,
+        stamping,
+        SeenLight(Path(section.sim_light)) if section.sim_light else None,
+    )

@@ -56,6 +56,13 @@ class Pacer:
         """Set ``t0`` to now: frame 0 is due one period later."""
         self._t0 = self._clock()
 
+    @property
+    def t0_ns(self) -> int:
+        """When ``start`` was called; RuntimeError before."""
+        if self._t0 is None:
+            raise RuntimeError("not started")
+        return self._t0
+
     def deadline_ns(self, frame_id: int) -> int:
         """Return when frame ``frame_id`` is due, ns after ``t0``: the camera's own clock."""
         return (frame_id + 1) * self.period_ns

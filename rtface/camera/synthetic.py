@@ -14,10 +14,17 @@ import numpy.typing as npt
 
 from rtface.camera.face import HEADROOM
 from rtface.camera.film import Film
+from rtface.camera.light import SeenLight
 from rtface.camera.pacing import NS_PER_S, Pacer
+from rtface.camera.stamping import PLAIN, Stamping
 from rtface.camera.truth import SyntheticTruth
 from rtface.types import CameraCounts, CameraInfo, Image, Lost, Stamp
 
+#: where a simulated light shines, and how bright it is: grey values without and with it
+LIT = (slice(4, 36), slice(4, 36))
+DARK, BRIGHT = 20.0, 200.0
+#: how long a simulated latch takes
+LATCH_NS = 4000
 _NOISE_SD = 3.0
 _NOISE_EXTRA = 1 << 16
 #: an odd constant whose multiples are spread evenly over 32 bits (Knuth, TAOCP 6.4)
@@ -42,6 +49,10 @@ class SyntheticCamera:
         What rigs do to a face: flashes, scanning light, a knocked camera; see ``Script``.
     line0_s : (float, float), optional
         Input line 0 is high from, to; s of the film.
+    stamping : Stamping
+        When it exposes and delivers, and what its clock says.
+    light : SeenLight, optional
+        A light that shines on the upper left corner (``LIT``) of the frame.
     clock, sleep : callable
         ``perf_counter_ns`` and ``sleep``, or a test's own.
     """
@@ -54,6 +65,8 @@ class SyntheticCamera:
         seed: int,
         nuisances: bool = True,
         line0_s: tuple[float, float] | None = None,
+        stamping: Stamping = PLAIN,
+        light: SeenLight | None = None,
         clock: Callable[[], int] = time.perf_counter_ns,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -63,6 +76,9 @@ class SyntheticCamera:
         self._film.prepare()
         self._noise = _noise_bank(seed, height * width + _NOISE_EXTRA)
         self._line0_ns = [round(NS_PER_S * s) for s in line0_s] if line0_s else [0, 0]
+        self._stamping, self._light = stamping, light
+        self._pair: tuple[int, int, int] | None = None
+        self._paired_ns = 0
         self._clock = clock
         self._pacer = Pacer(round(NS_PER_S / rate_hz), clock, sleep)
 
@@ -73,7 +89,8 @@ class SyntheticCamera:
     def fill(self, out: Image, timeout_s: float) -> Stamp | None:
         """Write the next frame into ``out`` ((H, W) uint8); None after ``timeout_s`` without one.
 
-        ``t_camera_ns`` is the frame's deadline in ns after ``start``.
+        ``t_camera_ns`` is that of ``Stamping``: unless told otherwise, the frame's deadline in ns
+        after ``start``.
         """
         frame_id = self._pacer.next(timeout_s)
         if frame_id is None:
@@ -86,8 +103,26 @@ class SyntheticCamera:
         # uint8 wraps, so a bank of small two's complement numbers adds and subtracts
         np.add(out, noise, out=out)
         due_ns = self._pacer.deadline_ns(frame_id)
+        stamping = self._stamping
+        exposure_ns = stamping.exposure_of(frame_id)
+        if self._light is not None:
+            middle_ns = self._pacer.t0_ns + due_ns - stamping.delay_ns
+            start_ns = middle_ns - exposure_ns // 2
+            out[LIT] = DARK + BRIGHT * self._light.fraction(start_ns, start_ns + exposure_ns)
         high = self._line0_ns[0] <= due_ns < self._line0_ns[1]
-        return Stamp(0, frame_id, due_ns, self._clock(), int(high))
+        now_ns = self._clock()
+        if stamping.pairs and now_ns - self._paired_ns >= NS_PER_S:
+            self._paired_ns = now_ns
+            self._pair = (stamping.device(now_ns - self._pacer.t0_ns), now_ns, LATCH_NS)
+        return Stamp(
+            0,
+            frame_id,
+            stamping.stamp(frame_id, due_ns),
+            now_ns,
+            int(high),
+            exposure_ns if stamping.exposure_ns is None else 0,
+            self._pair,
+        )
 
     def counts(self) -> CameraCounts:
         """Return what was made and lost so far; made = delivered + lost at any time."""

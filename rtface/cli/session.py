@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
 def info(folder: Folder) -> None:
     """Say what a session holds."""
     from rtface.session import open_session
+    from rtface.session.events import shown
     from rtface.session.verify import count_camera
 
     with open_session(folder) as session:
@@ -65,7 +67,8 @@ def info(folder: Folder) -> None:
         remarks = [e for e in session.events if e.kind not in ("began", "ended")]
         for event in remarks[:20]:
             at = (event.t_host_ns - about.began_host_ns) * 1e-9
-            lines.append((f"at {at:.2f} s", f"{event.kind} {event.fields.get('text', '')}"))
+            text = shown(f"{event.kind} {event.fields.get('text', '')}")
+            lines.append((f"at {at:.2f} s", text))
     n_bytes = sum(path.stat().st_size for path in folder.iterdir())
     lines.append(("size", f"{n_bytes / 1e6:.1f} MB"))
     for what, text in lines:
@@ -96,10 +99,13 @@ def verify(folder: Folder) -> None:
 def repair(folder: Folder) -> None:
     """Mend a session that broke off or was damaged; what is set aside is kept beside it."""
     from rtface.session.repair import repair as mend
+    from rtface.session.verify import verify as check
 
     done = mend(folder, _say_file)
     for line in done:
         print(line)
+    if left := check(folder, _say_file):
+        raise UserError(f"{folder}: cannot be mended: {left[0].file}: {left[0].what}")
     print(f"{folder}: {'repaired' if done else 'whole, nothing to do'}")
 
 
@@ -135,6 +141,8 @@ def replay(
     """Put a session back on the wire, or track its video again and compare."""
     from rtface.session import open_session
 
+    if not math.isfinite(pace):
+        raise UserError("--pace is a number; 0 is as fast as possible")
     if (fill or bundle) and not recompute:
         raise UserError("--fill and --bundle go with --recompute")
     with open_session(folder) as session:
@@ -167,13 +175,14 @@ def _recompute(session: Any, bundle: str | None, fill: bool, tolerance: float) -
             + (f"; {found.without_pixels} without pixels" if found.without_pixels else "")
             + (f"; {found.filled} filled into {camera}.filled.rec" if fill else "")
         )
-        same = found.identical == found.compared
-        if not (same if found.lossless else found.p99_px <= tolerance):
+        same = found.identical == found.compared > 0
+        close = found.compared > 0 and found.p99_px <= tolerance
+        if not (same if found.lossless else close):
             wrong.append(camera)
     if wrong:
         raise ChildDied(
-            f"{session.path}: {', '.join(wrong)} differs from what was recorded; another machine, "
-            "runtime or version may round differently"
+            f"{session.path}: {', '.join(wrong)} differs from what was recorded, or nothing could "
+            "be compared; another machine, runtime or version may round differently"
         )
 
 

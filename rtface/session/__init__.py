@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
@@ -10,27 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtface.session import layout
-from rtface.session.events import Event, read_events
-from rtface.session.layout import About, CameraAbout, Status
-from rtface.session.records import Column, RecordFile, Records
-from rtface.session.video import part_frames, parts_of
+from rtface.session import layout, packets
+from rtface.session.events import Event, last_ended, read_events
+from rtface.session.layout import About, CameraAbout
+from rtface.session.records import RecordFile, Records, expect
 from rtface.types import Float32Array, Image, UserError
 
 if TYPE_CHECKING:
     import pandas
 
 __all__ = ["CameraSession", "Session", "open_session"]
-
-
-def _expect(file: RecordFile, columns: Sequence[Column]) -> None:
-    """Raise UserError unless a file has these columns; it may have others too."""
-    found = {(c.name, c.dtype, c.shape) for c in file.columns}
-    for column in columns:
-        if (column.name, column.dtype, column.shape) not in found:
-            raise UserError(
-                f"{file.path}: the column '{column.name}' is missing or of another kind"
-            )
 
 
 class CameraSession:
@@ -57,8 +46,8 @@ class CameraSession:
         with ExitStack() as stack:  # closes what was opened if the next cannot be
             self.results = stack.enter_context(RecordFile(folder / layout.results_name(name)))
             self.frames = stack.enter_context(RecordFile(folder / layout.frames_name(name)))
-            _expect(self.results, layout.result_columns(len(self.names)))
-            _expect(self.frames, layout.FRAME_COLUMNS)
+            expect(self.results, layout.result_columns(len(self.names)))
+            expect(self.frames, layout.FRAME_COLUMNS)
             stack.pop_all()
 
     def keypoints(self, start: int = 0, stop: int | None = None) -> Float32Array:
@@ -72,41 +61,31 @@ class CameraSession:
     def images(self) -> Iterator[tuple[Records, Image]]:
         """Yield the record of each frame that is in the video, and its image (H, W).
 
+        A frame that cannot be decoded is passed over: what is yielded always belongs together.
+
         Raises
         ------
         UserError
-            The video ends before the frames that the records say are in it.
+            At the end, if frames were passed over in a session that has ended. In one that grows
+            or was broken off the last frames may not be in the file yet.
         """
-        parts = parts_of(self._folder, self.name)
-        frames: Iterator[Image] = iter(())
-        part, at = -1, 0
-        for start in range(0, len(self.frames), 4096):
-            chunk = self.frames[start : start + 4096]
-            for record in chunk[chunk["status"] == Status.IN_VIDEO]:
-                if record["video_part"] != part:
-                    part, at = int(record["video_part"]), 0
-                    if not 0 <= part < len(parts):
-                        raise self._short(record)
-                    frames = part_frames(parts[part])
-                image = None
-                while at <= record["video_index"]:
-                    image = next(frames, None)
+        passed_over = 0
+        for path, rows in layout.parts_of(self._folder, self.name):
+            wanted = layout.places_of(rows)
+            at = 0
+            for pts_ms, image in packets.images(path, self.about.shape, wanted):
+                while at < len(wanted) and wanted[at][0] < pts_ms:
                     at += 1
-                    if image is None:
-                        raise self._short(record)
-                if image is None:
-                    raise UserError(
-                        f"{self.frames.path}: frame {record['frame_seq']} is out of order in the "
-                        "video; see 'rtface session verify'"
-                    )
-                yield record, image
-
-    def _short(self, record: Records) -> UserError:
-        part, index = record["video_part"], record["video_index"]
-        return UserError(
-            f"{self._folder / layout.video_name(self.name, max(0, int(part)))}: frame {index} is "
-            "not in it; 'rtface session repair' puts that on record"
-        )
+                    passed_over += 1
+                if at < len(wanted) and wanted[at][0] == pts_ms:
+                    yield rows[at], image
+                    at += 1
+            passed_over += len(wanted) - at
+        if passed_over and last_ended(read_events(self._folder / layout.EVENTS)[0]):
+            raise UserError(
+                f"{self.frames.path}: {passed_over} frames of the video cannot be decoded; 'rtface "
+                "session repair' puts that on record"
+            )
 
     def to_pandas(self, start: int = 0, stop: int | None = None) -> pandas.DataFrame:
         """Return results as a table: the ledger, then x, y and score of each keypoint by name.
@@ -150,6 +129,7 @@ class Session:
             for name, about in self.about.cameras.items():
                 self.cameras[name] = CameraSession(self.path, name, about)
             self.clock = RecordFile(self.path / layout.CLOCK)
+            expect(self.clock, layout.CLOCK_COLUMNS)
         except UserError:
             self.close()
             raise
@@ -162,7 +142,7 @@ class Session:
     @property
     def ended(self) -> Event | None:
         """The event that closed the session, None if it is growing or was broken off."""
-        return next((e for e in reversed(self.events) if e.kind == "ended"), None)
+        return last_ended(self.events)
 
     def unix_ns(self, t_host_ns: Any) -> Any:
         """Return times of ``perf_counter_ns`` as ns since 1970 (UTC), by the recorded clock pairs.

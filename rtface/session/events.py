@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,14 +38,23 @@ def decode_event(line: bytes) -> Event | None:
             return None
         told = json.loads(line[9:])
         kind, t_host_ns = str(told.pop("event")), int(told.pop("t_host_ns"))
+        if abs(t_host_ns) >= 2**63:
+            return None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         return None
     return Event(kind, t_host_ns, told)
 
 
+def shown(text: str) -> str:
+    """Return a text from a file as it may be printed: what has no picture becomes a ?."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def lines(path: Path) -> Iterator[bytes]:
     """Yield the lines of a file; one that is too long comes in pieces, all of them damaged."""
     try:
+        if not path.is_file() and path.exists():
+            raise UserError(f"{path}: is not a file")
         with path.open("rb") as file:
             while line := file.readline(MAX_LINE):
                 yield line
@@ -64,6 +74,11 @@ def read_events(path: Path) -> tuple[list[Event], int]:
     return events, damaged
 
 
+def last_ended(events: list[Event]) -> Event | None:
+    """Return the event that closed a session, the newest one if it was repaired."""
+    return next((event for event in reversed(events) if event.kind == "ended"), None)
+
+
 class EventWriter:
     """Appends events, each at once. Belongs to one thread; raises OSError.
 
@@ -71,8 +86,11 @@ class EventWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
-        platform.lock_file(self._file.fileno(), False)
+        self._file = path.open("a+b", buffering=0)
+        _lock(self._file.fileno())
+        end = self._file.seek(0, 2)
+        if end and (self._file.seek(end - 1), self._file.read(1))[1] != b"\n":
+            self._file.write(b"\n")  # a line that was cut short stays by itself
 
     def write(self, event: Event) -> None:
         """Append one event."""
@@ -87,10 +105,23 @@ class EventWriter:
         self._file.close()
 
 
+def _lock(descriptor: int) -> None:
+    """Take the lock; whoever only looks whether it is taken holds it for a moment."""
+    for attempt in range(50):
+        try:
+            platform.lock_file(descriptor, False)
+        except OSError:
+            if attempt == 49:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def is_growing(path: Path) -> bool:
     """Whether somebody writes the events of this file now."""
     try:
-        with path.open("ab") as file:
+        with path.open("rb") as file:
             platform.lock_file(file.fileno(), False)
     except FileNotFoundError:
         return False

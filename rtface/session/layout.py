@@ -6,16 +6,17 @@ import hashlib
 import json
 import struct
 import time
+from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rtface.config import CAMERA_NAME
 from rtface.ring import NONE_WORD
-from rtface.session.records import Column, Records
+from rtface.session.records import Column, RecordFile, Records
 from rtface.types import CameraInfo, Float32Array, Ledger, UserError
 
 FORMAT = 1
@@ -30,7 +31,7 @@ class Status(IntEnum):
     NO_VIDEO = 1  # the session was recorded without video
     BEHIND = 2  # the recorder was late and kept the stamp alone
     OVERWRITTEN = 3  # gone from the ring before the recorder came: nothing is known of it
-    NOT_WRITTEN = 4  # was on its way to the file when recording broke off (found by repair)
+    NOT_WRITTEN = 4  # not in the file, or damaged there (found by repair)
 
 
 def _ledger_unit(name: str) -> str:
@@ -67,7 +68,8 @@ FRAME_COLUMNS = (
     Column("lost_late", "<i8"),
     Column("pair_within_ns", "<i8", (), "ns"),
     Column("video_part", "<i8"),
-    Column("video_index", "<i8"),
+    Column("video_pts_ms", "<i8", (), "ms"),
+    Column("video_crc", "<i8"),
     Column("status", "<i8"),
 )
 FRAME_ROW = struct.Struct(f"<{len(FRAME_COLUMNS)}q")
@@ -100,6 +102,12 @@ def keypoints_of(records: Records) -> Float32Array:
     return np.ascontiguousarray(records["keypoints"], np.float32)
 
 
+def places_of(frames: Records) -> list[tuple[int, int]]:
+    """Return (time in its part in ms, CRC-32 of the packet) of records of ``frames.rec``."""
+    columns = (frames["video_pts_ms"].tolist(), frames["video_crc"].tolist())
+    return list(zip(*columns, strict=True))
+
+
 def results_name(camera: str) -> str:
     """Return the name of a camera's results file."""
     return f"{camera}.results.rec"
@@ -115,13 +123,35 @@ def video_name(camera: str, part: int) -> str:
     return f"{camera}.{part:04d}.mkv"
 
 
+def parts_of(folder: Path, camera: str) -> Iterator[tuple[Path, Records]]:
+    """Yield each part of a camera's video, by the records, and the records of its frames."""
+    part = -1
+    waiting: list[Records] = []
+    with RecordFile(folder / frames_name(camera)) as frames:
+        for chunk in frames.chunks():
+            held = chunk[chunk["status"] == Status.IN_VIDEO]
+            for rows in np.split(held, np.flatnonzero(np.diff(held["video_part"])) + 1):
+                if len(rows) and rows["video_part"][0] != part:
+                    if waiting:
+                        yield folder / video_name(camera, part), np.concatenate(waiting)
+                    part, waiting = int(rows["video_part"][0]), []
+                if len(rows):
+                    waiting.append(rows)
+    if waiting:
+        yield folder / video_name(camera, part), np.concatenate(waiting)
+
+
 def digest(told: Any) -> str:
     """Return the SHA-256 of a JSON-able thing, its keys in order."""
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+_Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+MOST_KEYPOINTS = 2000
 
 
 class CameraAbout(_Part):
@@ -131,8 +161,21 @@ class CameraAbout(_Part):
     width: int = Field(ge=1, le=65536)
     bits: int = Field(ge=1, le=16)
     rate_hz: float = Field(gt=0)
-    video: str
+    video: Literal["x264", "ffv1", "nvenc", "none"]
     meta: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _meta_has_what_is_read(self) -> CameraAbout:
+        names, model = self.meta.get("keypoints"), self.meta.get("model")
+        if not (
+            isinstance(names, list)
+            and 0 < len(names) <= MOST_KEYPOINTS
+            and all(isinstance(name, str) for name in names)
+        ):
+            raise ValueError(f"meta.keypoints is no list of 1 to {MOST_KEYPOINTS} names")
+        if not isinstance(model, dict):
+            raise ValueError("meta.model is no map")
+        return self
 
     @property
     def info(self) -> CameraInfo:
@@ -140,24 +183,29 @@ class CameraAbout(_Part):
         return CameraInfo(self.height, self.width, self.bits, self.rate_hz)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Of a frame: (H, W)."""
+        return self.height, self.width
+
+    @property
     def keypoints(self) -> list[str]:
         """Names of the keypoints."""
-        return [str(name) for name in self.meta.get("keypoints", [])]
+        return list(self.meta["keypoints"])
 
 
 class About(_Part):
     """``session.json``: written once, before anything else, and never changed."""
 
     format: int
-    rtface: str
-    session: str
-    recording: str = Field(description="hex digits of this recording; a run may hold several")
-    subject: str = ""
-    name: str = ""
-    host: str = ""
-    boot_id: str = ""
-    began_host_ns: int
-    began_unix_ns: int
+    rtface: _Text
+    session: _Text
+    recording: _Text = Field(description="hex digits of this recording; a run may hold several")
+    subject: _Text = ""
+    name: _Text = ""
+    host: _Text = ""
+    boot_id: _Text = ""
+    began_host_ns: int = Field(ge=-(2**62), lt=2**62)
+    began_unix_ns: int = Field(ge=0, lt=2**62)
     rig: dict[str, Any]
     rig_sha256: str
     cameras: dict[str, CameraAbout] = Field(min_length=1, max_length=64)
@@ -179,10 +227,13 @@ def decode_about(text: bytes) -> About:
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(".".join(map(str, first["loc"])) + f": {first['msg'].lower()}") from None
-    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ValueError(f"makes no sense ({error!r})") from None
     if about.format != FORMAT:
         raise ValueError(f"format {about.format} by rtface {about.rtface}; this one reads {FORMAT}")
+    cameras = about.rig.get("camera")
+    if not isinstance(cameras, dict) or not set(about.cameras) <= set(cameras):
+        raise ValueError("cameras that the rig does not have")
     if bad := [name for name in about.cameras if not CAMERA_NAME.fullmatch(name)]:
         raise ValueError(f"{bad[0]!r} is no name of a camera")
     return about

@@ -13,7 +13,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -26,6 +26,8 @@ MAGIC = b"RTFACE\r\n"  # as in PNG: a copy in text mode breaks it visibly
 VERSION = 1
 HEADER_BYTES = 16384
 MAX_RECORD_BYTES = 1 << 20
+#: read at a time
+CHUNK_BYTES = 4 << 20
 _START = struct.Struct("<8sII")
 _CRC = struct.Struct("<I")
 _DTYPES = ("<i8", "<i4", "<f8", "<f4")
@@ -81,7 +83,7 @@ def decode_header(head: bytes) -> tuple[dict[str, Any], tuple[Column, ...]]:
             raise ValueError(f"has version {told['version']}; this rtface reads {VERSION}")
         columns = tuple(_column(*column) for column in told["columns"])
         size = row_dtype(columns).itemsize
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(f"has a header that makes no sense ({error!r})") from None
     if size > MAX_RECORD_BYTES:
         raise ValueError(f"has records of {size} bytes, more than {MAX_RECORD_BYTES}")
@@ -190,6 +192,8 @@ class RecordFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            if path.exists() and not path.is_file():  # a pipe would wait for ever
+                raise UserError(f"{path}: is not a file")
             self._file = path.open("rb", buffering=0)
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
@@ -210,8 +214,14 @@ class RecordFile:
 
     def raw(self, start: int, stop: int) -> bytes:
         """Return the bytes of the records from ``start`` to before ``stop``, as far as there."""
-        self._file.seek(HEADER_BYTES + start * self.dtype.itemsize)
-        return self._file.read(max(0, stop - start) * self.dtype.itemsize) or b""
+        size = self.dtype.itemsize
+        self._file.seek(HEADER_BYTES + start * size)
+        wanted = max(0, min(stop, len(self)) - start) * size
+        pieces = []
+        while wanted > 0 and (piece := self._file.read(wanted)):  # 2 GB is the most at a time
+            pieces.append(piece)
+            wanted -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def __getitem__(self, which: slice) -> Records:
         """Return records as a structured array, read and checked now.
@@ -234,9 +244,20 @@ class RecordFile:
             )
         return np.frombuffer(raw, self.dtype, len(good))
 
-    def damaged(self, chunk: int = 4096) -> list[int]:
+    @property
+    def chunk(self) -> int:
+        """How many records to read at a time."""
+        return max(1, CHUNK_BYTES // self.dtype.itemsize)
+
+    def chunks(self) -> Iterator[Records]:
+        """Yield all records of an undamaged file, some at a time."""
+        for start in range(0, len(self), self.chunk):
+            yield self[start : start + self.chunk]
+
+    def damaged(self) -> list[int]:
         """Return the numbers of all damaged records, reading the whole file in pieces."""
         bad: list[int] = []
+        chunk = self.chunk
         for start in range(0, len(self), chunk):
             good = intact(self.raw(start, start + chunk), self.dtype.itemsize)
             bad += (np.flatnonzero(~good) + start).tolist()
@@ -258,3 +279,13 @@ class RecordFile:
     def __exit__(self, *_: object) -> None:
         """Close."""
         self.close()
+
+
+def expect(file: RecordFile, columns: Sequence[Column]) -> None:
+    """Raise UserError unless a file has these columns; it may have others too."""
+    found = {(c.name, c.dtype, c.shape) for c in file.columns}
+    for column in columns:
+        if (column.name, column.dtype, column.shape) not in found:
+            raise UserError(
+                f"{file.path}: the column '{column.name}' is missing or of another kind"
+            )

@@ -1,26 +1,27 @@
 """The video of a session: gray frames into MKV files that can be read while they grow.
 
 Lossless is FFV1; x264 at a constant quality is far smaller. Each file is a part of some seconds;
-a frame's place is its part and its number there, and its true time stands in the frames file.
+a frame's place is its part and its time there in ms; its true time stands in the frames file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from rtface.camera.media import Truncated, read_frames
 from rtface.session.layout import video_name
+from rtface.session.packets import packet_crc
 from rtface.types import CameraInfo, Image, UserError
 
 #: what is in memory only is lost with the recorder: at most this much
@@ -40,7 +41,14 @@ def _options(codec: str, quality: int, rate_hz: float) -> dict[str, str]:
         return {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
     key = str(max(1, round(rate_hz)))  # a whole picture each second: damage ends there
     if codec == "nvenc":
-        return {"preset": "p1", "tune": "ull", "rc": "constqp", "qp": str(quality), "g": key}
+        return {
+            "preset": "p1",
+            "tune": "ull",
+            "delay": "0",
+            "rc": "constqp",
+            "qp": str(quality),
+            "g": key,
+        }
     return {"preset": "ultrafast", "tune": "zerolatency", "crf": str(quality), "g": key}
 
 
@@ -48,6 +56,41 @@ def _pixel_format(codec: str, bits: int) -> str:
     if codec == "ffv1":
         return "gray" if bits <= 8 else "gray16le"
     return "gray" if codec == "x264" else "nv12"
+
+
+class Placed(NamedTuple):
+    """Where a frame is: part of the video, its time there in ms, CRC-32 of its packet."""
+
+    part: int
+    pts_ms: int
+    crc: int
+
+
+class _Part:
+    """A file being written; packets wait until the records that speak of them are on disk."""
+
+    def __init__(self, path: Path, container: OutputContainer, stream: VideoStream) -> None:
+        self.path, self.stream = path, stream
+        self._container = container
+        self.waiting: list[Packet[Any]] = []
+
+    def mux(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        try:
+            self._container.mux(waiting)
+        except FFmpegError as error:
+            raise _os_error(error) from error
+
+    def close(self) -> None:
+        try:
+            self.mux()
+            self._container.mux(self.stream.encode(None))
+            self._container.close()
+        except FFmpegError as error:
+            with contextlib.suppress(FFmpegError):
+                self._container.close()
+            raise _os_error(error) from error
+        sync(self.path)
 
 
 class VideoWriter:
@@ -66,59 +109,63 @@ class VideoWriter:
     ) -> None:
         self._folder, self._camera, self._info = folder, camera, info
         self._codec, self._quality, self._part_ns = codec, quality, int(part_s * 1e9)
-        self._container: OutputContainer | None = None
-        self._stream: VideoStream | None = None
+        self._open_part: _Part | None = None
+        self._finished: list[_Part] = []
         self._began_ns = self._last_ms = 0
-        self.part, self.index = -1, 0
+        self.part = -1
         check_encoder(info, codec, quality)
 
-    def write(self, image: Image, t_host_ns: int) -> tuple[int, int]:
-        """Encode one frame (H, W); return its part and its number there."""
-        if self._container is None or t_host_ns - self._began_ns >= self._part_ns:
-            self.close()
+    def encode(self, image: Image, t_host_ns: int) -> Placed:
+        """Encode one frame (H, W) and say where it will be; ``flush`` writes it."""
+        if self._open_part is None or t_host_ns - self._began_ns >= self._part_ns:
+            self._finish_part()
             self._open(t_host_ns)
-        assert self._container
-        assert self._stream
+        assert self._open_part
         frame = _as_frame(image, _pixel_format(self._codec, self._info.bits))
         self._last_ms = max(self._last_ms + 1, (t_host_ns - self._began_ns) // 1_000_000)
         frame.pts, frame.time_base = self._last_ms, _MILLISECOND
         try:
-            self._container.mux(self._stream.encode(frame))
+            packets = self._open_part.stream.encode(frame)
         except FFmpegError as error:
             raise _os_error(error) from error
-        self.index += 1
-        return self.part, self.index - 1
+        self._open_part.waiting.extend(packets)
+        crc = 0
+        if len(packets) == 1:  # an encoder that holds frames back has no packet to check yet
+            crc = packet_crc(bytes(packets[0]), self._codec != "ffv1", False)
+        return Placed(self.part, self._last_ms, crc)
+
+    def flush(self) -> None:
+        """Hand what was encoded to the files."""
+        while self._finished:
+            self._finished.pop(0).close()
+        if self._open_part:
+            self._open_part.mux()
 
     def _open(self, t_host_ns: int) -> None:
         self.part += 1
-        self.index, self._began_ns, self._last_ms = 0, t_host_ns, -1
+        self._began_ns, self._last_ms = t_host_ns, -1
         path = self._folder / video_name(self._camera, self.part)
         options = {"cluster_time_limit": str(CLUSTER_MS), "flush_packets": "1"}
         try:
-            self._container = av.open(str(path), "w", format="matroska", options=options)
-            self._stream = _add_stream(self._container, self._info, self._codec, self._quality)
+            container = av.open(str(path.absolute()), "w", format="matroska", options=options)
+            stream = _add_stream(container, self._info, self._codec, self._quality)
         except FFmpegError as error:
             raise _os_error(error) from error
+        self._open_part = _Part(path, container, stream)
 
     def path(self) -> Path | None:
         """Return the part being written."""
-        return (
-            None if self._container is None else self._folder / video_name(self._camera, self.part)
-        )
+        return self._open_part.path if self._open_part else None
+
+    def _finish_part(self) -> None:
+        if self._open_part:
+            self._finished.append(self._open_part)
+            self._open_part = None
 
     def close(self) -> None:
-        """Finish the part; may be called twice."""
-        container, stream = self._container, self._stream
-        self._container = self._stream = None
-        if container is None or stream is None:
-            return
-        try:
-            container.mux(stream.encode(None))
-            container.close()
-        except FFmpegError as error:
-            with contextlib.suppress(FFmpegError):
-                container.close()
-            raise _os_error(error) from error
+        """Finish what is open; may be called twice."""
+        self._finish_part()
+        self.flush()
 
 
 def check_encoder(info: CameraInfo, codec: str, quality: int) -> None:
@@ -171,42 +218,11 @@ def _os_error(error: FFmpegError) -> OSError:
     return OSError(error.errno, error.strerror or str(error))
 
 
-def parts_of(folder: Path, camera: str) -> list[Path]:
-    """Return the parts of a camera's video, in order, up to the first that is missing."""
-    found: list[Path] = []
-    while (path := folder / video_name(camera, len(found))).is_file():
-        found.append(path)
-    return found
-
-
-def part_frames(path: Path) -> Iterator[Image]:
-    """Yield the frames of one part, ending where a broken part ends."""
-    with contextlib.suppress(Truncated):
-        yield from read_frames(path)
-
-
-def count_frames(path: Path) -> int:
-    """Return how many frames a part holds, without decoding them; 0 for what is no video."""
-    n = 0
-    try:
-        with av.open(str(path)) as container:
-            for packet in container.demux(video=0):
-                if packet.is_corrupt:
-                    break
-                n += packet.size > 0
-    except (FFmpegError, OSError, IndexError, ValueError):
-        pass
-    return n
-
-
-def rewrite(path: Path, out: Path) -> None:
-    """Copy the frames of a part that broke off into a file with an index and a length."""
-    with av.open(str(path)) as source, av.open(str(out), "w", format="matroska") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        with contextlib.suppress(FFmpegError):
-            for packet in source.demux(video=0):
-                if packet.is_corrupt:
-                    break
-                if packet.size:
-                    packet.stream = stream
-                    target.mux(packet)
+def sync(path: Path) -> None:
+    """Have the disk keep a file or a folder; what it refuses shows at the next write."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

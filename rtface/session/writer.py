@@ -16,7 +16,7 @@ from rtface.session import layout
 from rtface.session.events import Event, EventWriter
 from rtface.session.layout import FRAME_COLUMNS, FRAME_ROW, Status
 from rtface.session.records import RecordWriter
-from rtface.session.video import VideoWriter
+from rtface.session.video import Placed, VideoWriter
 
 #: frames taken in one turn, so that orders and other cameras are not kept waiting
 FRAMES_PER_TURN = 20
@@ -57,7 +57,11 @@ class CameraWriter:
         self.tracked_to = first - 1
         self.n_results = 0
         self.by_status = dict.fromkeys(Status, 0)
-        self._results_lost_before = self._results.lost
+        #: results between two recorded ones that were gone from the ring
+        self.results_lost = 0
+        self._last_seq: int | None = None
+        #: keep stamps alone from now on: there is little time left
+        self.hurry = False
         self._frame_file = RecordWriter(
             folder / layout.frames_name(camera), "frames", about, FRAME_COLUMNS
         )
@@ -74,6 +78,8 @@ class CameraWriter:
         # stamps before pixels: a frame in the video is always known
         self._frame_file.flush()
         self._result_file.flush()
+        if self._video:
+            self._video.flush()
         return done > 0
 
     def _take_frames(self) -> int:
@@ -84,20 +90,21 @@ class CameraWriter:
         self._behind = waiting > (CAUGHT_UP if self._behind else BEHIND) * self._room
         at_most = FRAMES_PER_TURN * 10 if self._behind else FRAMES_PER_TURN
         stop = min(self._next + at_most, head + 1)
-        for seq in range(self._next, stop):
+        began = self._next
+        for seq in range(began, stop):
             self._take_frame(seq)
-        done, self._next = max(0, stop - self._next), max(self._next, stop)
-        return done
+            self._next = seq + 1
+        return self._next - began
 
     def _take_frame(self, seq: int) -> None:
-        status, part, index = Status.NO_VIDEO, -1, -1
+        status, placed = Status.NO_VIDEO, Placed(-1, -1, -1)
         record: FrameRecord | None
-        if self._video is None or self._behind:
+        if self._video is None or self._behind or self.hurry:
             record = self._frames.record(seq)
             status = Status.BEHIND if self._video else Status.NO_VIDEO
         elif taken := self._frames.take(seq):
             record, image = taken
-            part, index = self._video.write(image, record.t_host_ns)
+            placed = self._video.encode(image, record.t_host_ns)
             status = Status.IN_VIDEO
         else:
             record = None
@@ -106,7 +113,7 @@ class CameraWriter:
             status = Status.OVERWRITTEN
         else:
             words = list(record)
-        self._frame_file.append(FRAME_ROW.pack(seq, *words, part, index, status))
+        self._frame_file.append(FRAME_ROW.pack(seq, *words, *placed, status))
         self.by_status[status] += 1
 
     def _take_results(self) -> int:
@@ -117,6 +124,9 @@ class CameraWriter:
             if self.last is not None and ledger.frame_seq > self.last:
                 self.tracked_to = self.last
                 break
+            if self._last_seq is not None:
+                self.results_lost += seq - self._last_seq - 1
+            self._last_seq = seq
             self._result_file.append(layout.pack_result(seq, ledger, pose.keypoints))
             self.n_results += 1
             self.tracked_to = ledger.frame_seq
@@ -138,7 +148,7 @@ class CameraWriter:
             "frames": self._next - self.first,
             **{status.name.lower(): n for status, n in self.by_status.items() if n},
             "results": self.n_results,
-            "results_lost": self._results.lost - self._results_lost_before,
+            "results_lost": self.results_lost,
             "waiting": self._frames.ring.head - self._next + 1,
         }
 
@@ -154,8 +164,9 @@ class CameraWriter:
     def close(self) -> None:
         """Close the files; raises OSError after having tried each."""
         with contextlib.ExitStack() as stack:
-            stack.callback(self._frame_file.close)
-            stack.callback(self._result_file.close)
+            for file in (self._frame_file, self._result_file):
+                stack.callback(file.close)
+                stack.callback(os.fsync, file.fileno())
             if self._video:
                 stack.callback(self._video.close)
             stack.callback(self._result_file.flush)
@@ -187,6 +198,7 @@ class SessionWriter:
         self.began_ns = about.began_host_ns
         told = {"session": about.session, "recording": about.recording}
         self._events = EventWriter(folder / layout.EVENTS)
+        write_about(folder, about)  # from here on it is a session, and the lock says it grows
         self._clock = RecordWriter(folder / layout.CLOCK, "clock", told, layout.CLOCK_COLUMNS)
         self.event("began", about.began_host_ns)
         self.pair_clocks()
@@ -213,6 +225,13 @@ class SessionWriter:
         """Return what was recorded so far, by camera."""
         return {name: camera.counts() for name, camera in self.cameras.items()}
 
+    def final_counts(self) -> dict[str, Any]:
+        """Return the counts that stand in ``ended``, by camera."""
+        counts = self.counts()
+        for one in counts.values():
+            del one["waiting"]
+        return counts
+
     def open_files(self) -> tuple[list[int], list[Path]]:
         """Return the descriptors and paths of what is being written."""
         descriptors = [self._events.fileno(), self._clock.fileno()]
@@ -224,9 +243,10 @@ class SessionWriter:
     def close(self, why: str) -> None:
         """Close everything and write ``ended`` last; raises OSError after having tried each."""
         with contextlib.ExitStack() as stack:
-            stack.callback(self._events.close)
-            stack.callback(self._clock.close)
-            stack.callback(lambda: self.event("ended", why=why, cameras=self.counts()))
+            for file in (self._events, self._clock):
+                stack.callback(file.close)
+                stack.callback(os.fsync, file.fileno())
+            stack.callback(lambda: self.event("ended", why=why, cameras=self.final_counts()))
             for camera in self.cameras.values():
                 stack.callback(camera.close)
 

@@ -9,7 +9,8 @@ function camera = read_session(folder, name)
 %   camera.frames     struct with one column (M x 1, int64) per field of the frames file
 %   camera.events     cell array of structs: what happened, oldest first
 %
-% Written from docs/sessions.md alone; needs no toolbox. Times are int64 nanoseconds.
+% Written from docs/sessions.md alone; needs no toolbox. Times are int64 nanoseconds. Checksums are
+% not looked at: run `rtface session verify` first.
   about = jsondecode(fileread(fullfile(folder, 'session.json')));
   camera.names = about.cameras.(name).meta.keypoints';
   results = read_records(fullfile(folder, [name '.results.rec']));

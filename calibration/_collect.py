@@ -1,0 +1,170 @@
+"""What the calibration scripts share: a rig that runs while its rings are read, and a light."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from rtface.camera.light import LightSwitch
+from rtface.config import Rig
+from rtface.ring import NONE_WORD
+from rtface.rings import FrameRingReader, ResultRingReader
+from rtface.run import Supervisor, run_rig
+from rtface.types import UserError
+
+
+class Light(Protocol):
+    """A light that can be switched."""
+
+    def set(self, on: bool) -> int:
+        """Switch; return when that was ordered, ``perf_counter_ns``."""
+
+    def close(self) -> None:
+        """Switch it off and free the line."""
+
+
+class SerialLight:
+    """A light behind a serial port: a microcontroller that takes ``1`` for on and ``0`` for off."""
+
+    def __init__(self, port: str, baud: int = 115_200) -> None:
+        try:
+            import serial
+        except ImportError:
+            raise UserError(
+                "a serial light needs pyserial; pip install 'rtface[calibrate]'"
+            ) from None
+        try:
+            self._port = serial.Serial(port, baud, write_timeout=1)
+        except (OSError, ValueError) as error:
+            raise UserError(f"--light serial:{port}: cannot be opened ({error})") from None
+
+    def set(self, on: bool) -> int:
+        now = time.perf_counter_ns()
+        self._port.write(b"1" if on else b"0")
+        return now
+
+    def close(self) -> None:
+        self.set(False)
+        self._port.close()
+
+
+def open_light(name: str, folder: Path) -> tuple[Light, Path | None]:
+    """Return the light ``simulated`` or ``serial:PORT``; with the file of a simulated one."""
+    if name == "simulated":
+        path = folder / "light.bin"
+        return LightSwitch(path), path
+    kind, _, port = name.partition(":")
+    if kind != "serial" or not port:
+        raise UserError(f"--light {name}: is 'simulated' or 'serial:PORT'")
+    return SerialLight(port), None
+
+
+class Blinker(threading.Thread):
+    """Switches a light at random times, some frames apart, until told to stop.
+
+    Attributes
+    ----------
+    switch_ns : list of int
+        When it was switched: on first, then off, on ...
+    cost_ns : list of int
+        How long each order took.
+    """
+
+    def __init__(self, light: Light, period_s: float, after_s: float, seed: int = 0) -> None:
+        super().__init__(daemon=True)
+        self.switch_ns: list[int] = []
+        self.cost_ns: list[int] = []
+        self._light, self._period_s, self._after_s = light, period_s, after_s
+        self._rng = np.random.default_rng(seed)
+        self._end = threading.Event()
+
+    def run(self) -> None:
+        on = True
+        wait_s = self._after_s
+        while not self._end.wait(wait_s):
+            began = time.perf_counter_ns()
+            self.switch_ns.append(self._light.set(on))
+            self.cost_ns.append(time.perf_counter_ns() - began)
+            on = not on
+            wait_s = self._period_s * self._rng.uniform(4, 9)
+
+    def end(self) -> None:
+        self._end.set()
+        self.join()
+
+
+class Frames(NamedTuple):
+    """What was collected of each frame that has a result; (N,) each.
+
+    ``grey`` is the mean of the part that was looked at, NaN where no part was.
+    """
+
+    device_ns: np.ndarray
+    host_ns: np.ndarray
+    done_ns: np.ndarray
+    exposure_ns: np.ndarray
+    err_ns: np.ndarray
+    source: np.ndarray
+    grey: np.ndarray
+
+
+class Collector:
+    """Reads both rings of a camera while its rig runs."""
+
+    def __init__(self, camera: str, roi: tuple[int, int, int, int] | None) -> None:
+        self._camera, self._roi = camera, roi
+        self._frames: FrameRingReader | None = None
+        self._results: ResultRingReader | None = None
+        self._next = 0
+        self._grey: dict[int, float] = {}
+        self._rows: list[tuple[int, ...]] = []
+
+    def begin(self, _: Supervisor) -> None:
+        self._frames = FrameRingReader(self._camera)
+        self._results = ResultRingReader(self._camera)
+
+    def turn(self, _: Supervisor) -> None:
+        if self._frames is None or self._results is None:
+            return
+        while self._roi and self._next <= self._frames.ring.head:
+            self._next = max(self._next, self._frames.ring.oldest)
+            if (frame := self._frames.read(self._next)) is not None:
+                left, top, width, height = self._roi
+                part = frame.image[top : top + height, left : left + width]
+                self._grey[self._next] = float(part.mean())
+            self._next += 1
+        for result in self._results.new():
+            one = result.ledger
+            device_ns = NONE_WORD if one.t_camera_ns is None else one.t_camera_ns
+            times = (device_ns, one.t_host_ns, one.t_done_ns, one.exposure_ns, one.exposure_err_ns)
+            self._rows.append((one.frame_seq, *times, one.time_source))
+
+    def frames(self) -> Frames:
+        rows = np.array(self._rows, np.int64).reshape(-1, 7)
+        grey = np.array([self._grey.get(int(seq), np.nan) for seq in rows[:, 0]])
+        return Frames(*rows[:, 1:].T, grey)
+
+
+def run(rig: Rig, collector: Collector, seconds: float) -> Supervisor:
+    """Run the rig for some seconds while the collector reads."""
+    return run_rig(rig, lambda: False, seconds, on_start=collector.begin, on_turn=collector.turn)
+
+
+def percentiles_us(ns: np.ndarray) -> dict[str, float]:
+    """Return p50, p99 and max in us."""
+    p50, p99 = np.percentile(ns, [50, 99])
+    named = {"p50": p50, "p99": p99, "max": ns.max()}
+    return {name: round(float(value) / 1e3, 1) for name, value in named.items()}
+
+
+def with_camera(rig: Rig, camera: str, **update: Any) -> Rig:
+    """Return a rig of this one camera, with some of its keys changed."""
+    if camera not in rig.camera:
+        raise UserError(f"--camera {camera}: the rig has {', '.join(rig.camera)}")
+    section = rig.camera[camera].model_copy(update=update)
+    record = rig.record.model_copy(update={"folder": None})
+    return rig.model_copy(update={"camera": {camera: section}, "record": record})
