@@ -149,8 +149,12 @@ class Recorder:
             return
         self._ending_ns, self._ending_why = time.perf_counter_ns(), why
         for name, writer in self._session.cameras.items():
-            last = first_frame(self._rings[name][0], t_host_ns) - 1
-            writer.last = max(last, writer.first - 1)
+            writer.end_with(first_frame(self._rings[name][0], t_host_ns) - 1)
+
+    def hold_at(self, frame_seq: int | None) -> None:
+        """Let the first camera's session take no frame after this one, until told again."""
+        if self._session is not None:
+            next(iter(self._session.cameras.values())).not_beyond = frame_seq
 
     def annotate(self, text: str, t_host_ns: int) -> None:
         """Put a remark into the open session's events."""
@@ -195,6 +199,7 @@ class Recorder:
                 break
             if not self.turn():
                 time.sleep(0.005)
+        self.hold_at(None)
         self.end("supervisor gone" if orphaned else "stopped", sys.maxsize)
         began_ns = time.perf_counter_ns()
         while (session := self._session) is not None:
@@ -330,6 +335,11 @@ class LineWatch:
         self._next = 0
         self._high = False
 
+    @property
+    def seen(self) -> int:
+        """The last frame whose line was looked at."""
+        return self._next - 1
+
     def edge(self) -> tuple[bool, int] | None:
         """Return the next change, (whether up, delivery time of its frame in ns), or None."""
         ring = self._frames.ring
@@ -391,6 +401,8 @@ def _loop(line: child.Line, recorder: Recorder, watch: LineWatch | None, label: 
                 recorder.begin(label, t_host_ns)
             else:
                 recorder.end("line", t_host_ns)
+        if watch:
+            recorder.hold_at(watch.seen)
         busy = recorder.turn()
         now = time.perf_counter_ns()
         state = (recorder.recording, recorder.folder, recorder.fault)

@@ -25,6 +25,8 @@ from rtface.track import estimator_for
 from rtface.types import Flag, Image, Ledger, Pose, Result, UserError
 
 CHUNK = 1000
+#: how long the subscribers of other cameras are waited for after the first, s
+OTHERS_S = 2.0
 #: fields of the ledger that are times of this machine's clock
 _TIMES = ("t_host_ns", "t_read_ns", "t_infer_ns", "t_rules_ns", "t_done_ns", "exposure_ns")
 
@@ -87,10 +89,14 @@ def replay(
             control.serve(seconds, lambda: status, endpoints, _refuse)
             on_turn(sent, total)
 
-        while wait and not stop_asked() and not any(p.subscribers for p in publishers.values()):
+        heard = [False]
+        while wait and not stop_asked() and not any(heard):
             tend(0.02)
-        if wait:
-            tend(0.1)  # the others may be a moment behind the first
+            heard = [p.subscribers > 0 for p in publishers.values()]
+        others_until = time.monotonic() + OTHERS_S  # they may be a moment behind the first
+        while wait and not all(heard) and time.monotonic() < others_until:
+            tend(0.02)
+            heard = [p.subscribers > 0 for p in publishers.values()]
         began_ns, first_ns = time.perf_counter_ns(), None
         for name, result in _in_order(session):
             done_ns = result.ledger.t_done_ns

@@ -25,6 +25,10 @@ LINE = re.compile(
     r"cam1  (\w+) +([\d.]+|-) Hz  sent -> received p50 ([\d.]+|-) max ([\d.]+|-) ms  missed (\d+|-)"
     r"(.*)"
 )
+EXPOSED = re.compile(
+    r"cam1  frame \d+ exposed at [\d.]+ s \+- [\d.]+ ms "
+    r"\((delivery|device clock|latched pairs|frame counter|fast), (calibrated|declared delay)\)"
+)
 
 
 def listen(*words: str) -> subprocess.CompletedProcess[str]:
@@ -34,7 +38,11 @@ def listen(*words: str) -> subprocess.CompletedProcess[str]:
 def rows(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, ...]]:
     """The last line of each topic: rate, median age, largest age, missed, note."""
     assert done.returncode == 0, done.stderr
-    found = [LINE.fullmatch(line) for line in done.stdout.splitlines()]
+    lines = done.stdout.splitlines()
+    exposed = [EXPOSED.fullmatch(line) for line in lines if "exposed" in line]
+    assert exposed, done.stdout
+    assert all(exposed), done.stdout
+    found = [LINE.fullmatch(line) for line in lines if "exposed" not in line]
     assert all(found), done.stdout
     return {line[1]: line.groups()[1:] for line in found if line}
 

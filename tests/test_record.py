@@ -105,6 +105,15 @@ def test_a_session_by_a_line_of_the_camera(tmp_path: Path, tiny_bundle: Path) ->
     assert code == 0, err
     folder = only_session(tmp_path)
     assert verify(folder) == []
+    # and ended by the run, with the line still high
+    always = tmp_path / "always"
+    always.mkdir()
+    camera = SMALL + "line0_s = [0.5, 1000.0]\n"
+    with running(always, tiny_bundle, camera, extra=extra) as program:
+        wait_until(lambda: recorded_frames(program) > 20, 30)
+        code, _, err = program.stop()
+    assert code == 0, err
+    assert verify(only_session(always)) == []
     with open_session(folder) as session:
         frames = session.cameras["cam1"].frames[:]
     assert (frames["status"] == Status.NO_VIDEO).all()
@@ -156,6 +165,7 @@ def test_orders_that_cannot_be_obeyed_get_an_answer() -> None:
     assert answer(b"r", {}, endpoints, 0, act) == b"no stop_record {}"
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("victim", ["track cam1", "acquire cam1", "supervisor"])
 def test_the_recorder_outlives_the_others(tmp_path: Path, tiny_bundle: Path, victim: str) -> None:
@@ -180,6 +190,7 @@ def test_the_recorder_outlives_the_others(tmp_path: Path, tiny_bundle: Path, vic
     assert seqs[-1] >= published[-1]
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 def test_a_recorder_that_stood_still_says_what_it_missed(tmp_path: Path, tiny_bundle: Path) -> None:
     extra = FFV1 + "[ring]\nframes_s = 1.0\nresults_s = 2.0\n"
@@ -232,6 +243,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("sudden", [False, True])
 def test_a_full_disk_ends_the_recording_in_order(
@@ -309,6 +321,7 @@ def test_an_encoder_that_cannot_start_is_named() -> None:
         check_encoder(CameraInfo(480, 640, 8, 100.0), "nvenc", 18)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("video", ["ffv1", "x264"])
 def test_two_cameras_are_recorded_and_replayed_apart(

@@ -28,6 +28,7 @@ def cli(*words: str | Path, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(180)
 def test_recorded_killed_repaired_replayed_and_recomputed(tmp_path: Path) -> None:
     """The shipped network on the synthetic mouse; the recorder dies, nothing else does."""
@@ -84,7 +85,7 @@ def replayed(session: Session, *options: str) -> list[rtface.Message]:
     with rtface.subscribe("cam1", address, timeout_s=10) as subscriber:
         process = subprocess.Popen([RTFACE, "replay", str(session.path), "--wait", *options])
         n = len(session.cameras["cam1"].results)
-        messages = [message for message, _ in zip(subscriber, range(n), strict=False)]
+        messages = [message for _, message in zip(range(n), subscriber, strict=False)]
         assert process.wait(20) == 0
         assert subscriber.lost == 0
     return messages

@@ -53,6 +53,8 @@ class CameraWriter:
         self.first = self._next = first
         #: the last frame to record, once that is known
         self.last: int | None = None
+        #: a frame that is not to be passed yet: whether the next is wanted is not known
+        self.not_beyond: int | None = None
         #: the newest frame whose result was recorded or passed over
         self.tracked_to = first - 1
         self.n_results = 0
@@ -82,10 +84,14 @@ class CameraWriter:
             self._video.flush()
         return done > 0
 
+    def end_with(self, frame_seq: int) -> None:
+        """Take nothing after this frame, or after what was taken already."""
+        self.last = max(frame_seq, self._next - 1)
+
     def _take_frames(self) -> int:
         head = self._frames.ring.head
-        if self.last is not None:
-            head = min(head, self.last)
+        for limit in (self.last, self.not_beyond):
+            head = head if limit is None else min(head, limit)
         waiting = head - self._next + 1
         self._behind = waiting > (CAUGHT_UP if self._behind else BEHIND) * self._room
         at_most = FRAMES_PER_TURN * 10 if self._behind else FRAMES_PER_TURN
@@ -117,20 +123,25 @@ class CameraWriter:
         self.by_status[status] += 1
 
     def _take_results(self) -> int:
+        done = 0
         results = self._results.new(RESULTS_PER_TURN)
         for seq, ledger, pose in ((r.seq, r.ledger, r.pose) for r in results):
             if ledger.frame_seq < self.first:
+                done += 1
                 continue
-            if self.last is not None and ledger.frame_seq > self.last:
-                self.tracked_to = self.last
-                break
+            if ledger.frame_seq >= self._next:  # its frame comes first
+                self._results.skip_to(seq)
+                if self.last is not None and ledger.frame_seq > self.last:
+                    self.tracked_to = self.last
+                return done
+            done += 1
             if self._last_seq is not None:
                 self.results_lost += seq - self._last_seq - 1
             self._last_seq = seq
             self._result_file.append(layout.pack_result(seq, ledger, pose.keypoints))
             self.n_results += 1
             self.tracked_to = ledger.frame_seq
-        return len(results)
+        return done
 
     @property
     def complete(self) -> bool:
