@@ -24,6 +24,8 @@ MAX_PPM, MAX_PPM_COUNTED = 500.0, 20_000.0
 STEP_NS = 1_000_000
 #: seconds that all lie above the line by about the same are a step; a queue changes
 STEP_SECONDS, STEP_MARGIN_NS = 8, 30_000
+#: a second whose least is this far below the line is another clock, not a host with less to do
+BELOW_NS = 150_000
 #: error of the skew before anything was heard, and once it was
 UNKNOWN_SKEW, KNOWN_SKEW = 5e-4, 5e-6
 #: how much a crystal may wander while nothing is heard of it, ns per s
@@ -215,7 +217,7 @@ class ClockFit:
         limit = 6 * line.scatter_ns + STEP_MARGIN_NS
         same = max(beside) - min(beside) < 0.2 * min(beside) + limit
         n = 0
-        if beside[-1] < -limit and len(self._points) > 5:
+        if beside[-1] < -max(limit, BELOW_NS) and len(self._points) > 5:
             n = 1
         elif len(beside) == STEP_SECONDS and min(beside) > limit and same:
             n = STEP_SECONDS

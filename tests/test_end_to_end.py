@@ -28,7 +28,7 @@ def account(out: str) -> dict[str, int]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("stopped_s", [0, 1])
+@pytest.mark.parametrize("stopped_s", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_four_counts_agree_at_500_hz(
     tmp_path: Path, tiny_bundle: Path, ring_dir: Path, stopped_s: int
 ) -> None:
