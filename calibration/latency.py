@@ -44,6 +44,12 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=120.0, help="how long to flash")
     parser.add_argument("--line-err-us", type=float, default=0.0, help="bound on the light's delay")
+    parser.add_argument(
+        "--load-err-us",
+        type=float,
+        default=50.0,
+        help="how much the fastest frames' way may differ from run to run",
+    )
     parser.add_argument("--out", type=Path, default=Path("latency.json"))
     parser.add_argument("--picture", type=Path, help="by default beside --out")
     parser.add_argument("--quick", action="store_true", help="15 s: does it work?")
@@ -145,7 +151,7 @@ def main() -> None:
     }
     latency = Latency(
         round(declared_us + flashes.late_ns / 1e3, 2),
-        round(flashes.err_ns / 1e3 + args.line_err_us, 2),
+        round(flashes.err_ns / 1e3 + args.line_err_us + args.load_err_us, 2),
         source,
         section.stamp_means,
         about,

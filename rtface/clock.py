@@ -30,6 +30,8 @@ BELOW_NS = 150_000
 UNKNOWN_SKEW, KNOWN_SKEW = 5e-4, 5e-6
 #: how much a crystal may wander while nothing is heard of it, ns per s
 WANDER_NS_PER_S = 1000.0
+#: how far the least of one second may be from the least of many, ns
+UNKNOWN_NS = 200_000.0
 #: below this residuals are noise of reading clocks, ns
 FLOOR_NS = 2000.0
 
@@ -71,7 +73,7 @@ def fit_lower(
     limit = max_ppm * 1e-6
     if len(x) < 5:
         offsets = dy - prior_skew * dx
-        scatter = FLOOR_NS + float(np.ptp(offsets))
+        scatter = FLOOR_NS + float(np.ptp(offsets)) + (UNKNOWN_NS if len(x) < 3 else 0)
         return Line(x0, float(x0 + offsets.min()), prior_skew, scatter, prior_err)
     # from below: the lowest corner of the points, by two-point slopes of the earlier and later half
     skew = float(np.clip(_lower_slope(dx, dy), -limit, limit))
@@ -136,6 +138,7 @@ class ClockFit:
         self._best: tuple[float, float] | None = None
         self._best_residual = math.inf
         self._heard_x = 0.0
+        self._undecided_ns = 0.0
         self.steps = 0
         self.resets = 0
 
@@ -179,7 +182,7 @@ class ClockFit:
         line = self._line
         expected = (1 + self._skew) * x if line is None else line.at(x)
         residual = y - expected
-        if line is not None and residual < -STEP_NS:
+        if line is not None and residual < -max(STEP_NS, 6 * line.scatter_ns):
             # before the fastest frame could come: the clock was set back, by whatever amount
             self.steps += 1
             self._forget()
@@ -201,7 +204,7 @@ class ClockFit:
         if self._best is not None:
             self._points.append(self._best)
             self._look_for_step()
-            self._fit()
+            self._fit(self._n_undecided())
         self._best, self._best_residual = None, math.inf
 
     def _look_for_step(self) -> None:
@@ -227,13 +230,34 @@ class ClockFit:
             self._points.extend(kept)
             self.steps += 1
 
-    def _fit(self) -> None:
-        points = np.array(self._points)
+    def _n_undecided(self) -> int:
+        """Return how many of the newest seconds lie above the line: a queue, or the clock was set.
+
+        They are kept out of the fit, and the least of them is in the stated error.
+        """
+        line, n = self._line, 0
+        self._undecided_ns = 0.0
+        if line is None or len(self._points) < 10:
+            return 0
+        limit = 6 * line.scatter_ns + STEP_MARGIN_NS
+        for x, y in reversed(list(self._points)[-STEP_SECONDS:]):
+            beside = y - line.at(x)
+            if beside < limit:
+                break
+            n += 1
+            self._undecided_ns = beside if n == 1 else min(beside, self._undecided_ns)
+        if n < 2:
+            self._undecided_ns = 0.0
+        return n
+
+    def _fit(self, n_undecided: int) -> None:
+        """Fit the line to all but the newest ``n_undecided`` seconds."""
+        points = np.array(self._points)[: len(self._points) - n_undecided]
         self._line = fit_lower(
             points[:, 0], points[:, 1], self._skew, self._max_ppm, self._skew_err
         )
         if len(points) >= 5:
-            self._skew, self._skew_err = self._line.skew, KNOWN_SKEW
+            self._skew, self._skew_err = self._line.skew, max(KNOWN_SKEW, self._line.skew_err)
         near = np.abs(points[:, 1] - [self._line.at(x) for x in points[:, 0]])
         heard = points[near <= 2 * self._line.scatter_ns, 0]
         self._heard_x = float(heard[-1]) if len(heard) else float(points[0, 0])
@@ -250,6 +274,7 @@ class ClockFit:
         silent_s = max(0.0, x - self._heard_x) * 1e-9
         error = (
             1.6 * line.scatter_ns
+            + self._undecided_ns
             + line.skew_err * abs(x - line.x0)
             + WANDER_NS_PER_S * max(0.0, silent_s - 2.0)
         )

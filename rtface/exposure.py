@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rtface.clock import MAX_PPM_COUNTED, ClockFit
+from rtface.clock import MAX_PPM_COUNTED, STEP_NS, ClockFit
 from rtface.types import Flag, Stamp, TimeSource, UserError
 
 
@@ -23,9 +23,11 @@ class Timing(NamedTuple):
         Nominal time between frames.
     delay_ns, delay_err_ns : int
         From the event that the stamp marks to the delivery of the fastest frames, and a bound on
-        the error of that: declared, or measured by ``calibration/latency.py``.
+        the error of that, as declared.
+    measured_ns, measured_err_ns : int
+        The same as measured by ``calibration/latency.py`` for ``calibrated``.
     calibrated : TimeSource, optional
-        For which way of finding times it was measured; None: it is declared.
+        For which way of finding times it was measured; None: it is declared only.
     to_midpoint_ns : int
         From the event that the stamp marks to the midpoint of the exposure, negative if before.
     half_exposures : int
@@ -37,10 +39,16 @@ class Timing(NamedTuple):
     period_ns: int
     delay_ns: int = 0
     delay_err_ns: int = 0
+    measured_ns: int = 0
+    measured_err_ns: int = 0
     calibrated: TimeSource | None = None
     to_midpoint_ns: int = 0
     half_exposures: int = 0
     midpoint_err_ns: int = 0
+
+
+#: ways that see the delay of the fastest frames
+_FITTED = (TimeSource.DEVICE_CLOCK, TimeSource.FRAME_COUNTER)
 
 
 class Exposed(NamedTuple):
@@ -63,6 +71,8 @@ class FrameTimer:
         self._clock: ClockFit | None = None
         self._pairs = PairFit()
         self._segment: int | None = None
+        self._exposure_time_ns = 0  # of the newest frame that said it
+        self._changes = 0  # steps and resets of the clock that pairs were told of
         self._source = TimeSource.DELIVERY
 
     def restart(self) -> None:
@@ -80,15 +90,21 @@ class FrameTimer:
             Each frame's own exposure time is needed, and the camera does not say it.
         """
         timing = self._timing
-        if timing.half_exposures and not stamp.exposure_time_ns:
+        own_ns = stamp.exposure_time_ns or self._exposure_time_ns
+        if timing.half_exposures and not own_ns:
             raise UserError(
                 "camera.exposure_us: is 'frame', and the camera does not say how long its frames "
                 "are exposed; switch auto exposure off and give the time in us"
             )
-        middle = timing.to_midpoint_ns + timing.half_exposures * stamp.exposure_time_ns // 2
+        self._exposure_time_ns = own_ns
+        middle = timing.to_midpoint_ns + timing.half_exposures * own_ns // 2
         at, error, source = self._found(stamp)
+        if timing.half_exposures and not stamp.exposure_time_ns:
+            error += own_ns // 2  # this one frame did not say it
         calibrated = source == timing.calibrated
-        if source == TimeSource.LATCHED_PAIRS and not calibrated:
+        if calibrated or (source == TimeSource.DELIVERY and timing.calibrated in _FITTED):
+            delay_ns, delay_err_ns = timing.measured_ns, timing.measured_err_ns
+        elif source == TimeSource.LATCHED_PAIRS:
             delay_ns = delay_err_ns = 0  # pairs see the stamp itself, not the way to the host
         else:
             delay_ns, delay_err_ns = timing.delay_ns, timing.delay_err_ns
@@ -110,15 +126,19 @@ class FrameTimer:
         if self._clock is None:
             counted = source == TimeSource.FRAME_COUNTER
             self._clock = ClockFit(max_ppm=MAX_PPM_COUNTED) if counted else ClockFit()
-        elif stamp.segment != self._segment and source == TimeSource.FRAME_COUNTER:
-            self._clock.restart()
+        elif stamp.segment != self._segment:
+            self._clock.restart()  # its counter began anew, and so may have its clock
         self._segment = stamp.segment
         self._clock.add(device_ns, stamp.t_host_ns)
+        changes = self._clock.steps + self._clock.resets
+        if changes != self._changes:
+            self._changes = changes
+            self._pairs.restart()
         if stamp.pair is not None:
             self._pairs.add(*stamp.pair)
         if timing.calibrated != TimeSource.DEVICE_CLOCK and stamp.t_camera_ns is not None:
             paired = self._pairs.host(stamp.t_camera_ns)
-            if paired is not None:
+            if paired is not None and paired[1] < timing.period_ns:
                 return *paired, TimeSource.LATCHED_PAIRS
         fitted = self._clock.host(device_ns)
         if fitted is not None and fitted[1] < timing.period_ns:
@@ -146,6 +166,7 @@ class PairFit:
     def __init__(self) -> None:
         self._pairs: list[tuple[int, int, int]] = []
         self._line = (0.0, 0.0, 0.0)  # slope of (host - device), its value at the last pair, error
+        self._seen_ns: int | None = None
 
     def restart(self) -> None:
         """Forget all pairs."""
@@ -157,10 +178,14 @@ class PairFit:
         The same pair again is passed over.
         """
         pairs = self._pairs
-        if pairs and device_ns == pairs[-1][0]:
+        if device_ns == self._seen_ns:
             return
-        if pairs and device_ns < pairs[-1][0]:
-            self.restart()
+        self._seen_ns = device_ns
+        expected = self.host(device_ns)
+        if (pairs and device_ns < pairs[-1][0]) or (
+            expected is not None and abs(host_ns - expected[0]) > expected[1] + within_ns + STEP_NS
+        ):
+            self.restart()  # the clock was set
         pairs.append((device_ns, host_ns, within_ns))
         del pairs[: -self.KEPT]
         if len(pairs) >= 2:
@@ -174,7 +199,8 @@ class PairFit:
         half = np.maximum(within / 2, 100.0)
         slope, offset = np.polyfit(x, y, 1, w=1 / half)
         residual = np.abs(y - slope * x - offset)
-        error = float(half.min() + 2 * np.median(residual))
+        closest = half.min() if len(self._pairs) >= 5 else half.max()
+        error = float(closest + 2 * np.median(residual))
         self._line = float(slope), float(offset), error
 
     def host(self, device_ns: int) -> tuple[int, int] | None:

@@ -126,8 +126,13 @@ def _caught(switch_ns: Array, exposure_ns: Array, lit: Array) -> tuple[Array, Ar
 def _typical(switch_ns: Array, on: Array, change_ns: Array, seen_on: Array) -> float:
     """Return the median time from a switch to the first later frame that shows it."""
     waits = []
+    # back by less than to the switch before: stated times may be early, too
+    apart = min(
+        float(np.diff(switch_ns[on == way]).min()) if (on == way).sum() > 1 else 1e8
+        for way in (True, False)
+    )
     for at, rising in zip(switch_ns, on, strict=True):
-        after = change_ns[(seen_on == rising) & (change_ns > at - 50_000_000)]
+        after = change_ns[(seen_on == rising) & (change_ns > at - 0.4 * apart)]
         if len(after):
             waits.append(after[0] - at)
     if not waits:

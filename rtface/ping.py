@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -68,13 +69,15 @@ class RemoteClock:
         """Return the newest offset; its error grows while nobody answers."""
         found = self._offset
         assert found is not None
-        silent_ns = time.perf_counter_ns() - found.at_ns
-        grown = max(0, silent_ns - 2 * int(EVERY_S * 1e9)) * WANDER_NS_PER_S // 1_000_000_000
+        silent_ns = max(0, time.perf_counter_ns() - found.at_ns)
+        grown = silent_ns * WANDER_NS_PER_S // 1_000_000_000
         return found._replace(err_ns=found.err_ns + grown)
 
     def _run(self) -> None:
         while not self._stop.wait(EVERY_S):
-            self._burst()
+            # whatever answers there now, the old offset is better than none
+            with contextlib.suppress(zmq.ZMQError, ValueError, KeyError, TypeError):
+                self._burst()
 
     def _burst(self) -> None:
         """Ask eight times, on a connection of its own: an unanswered REQ cannot ask again."""

@@ -116,7 +116,7 @@ def timing_of(rig: Rig, camera: str, info: CameraInfo) -> Timing:
             f"camera.{camera}.stamp_means is '{section.stamp_means}'; measure again"
         )
     return timing._replace(
-        delay_ns=round(latency.delay_us * 1000),
-        delay_err_ns=round(latency.err_us * 1000),
+        measured_ns=round(latency.delay_us * 1000),
+        measured_err_ns=round(latency.err_us * 1000),
         calibrated=latency.source,
     )

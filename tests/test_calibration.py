@@ -95,7 +95,7 @@ def test_from_photons_to_a_calibrated_clock(tmp_path: Path, tiny_bundle: Path) -
     assert measured.source == TimeSource.DEVICE_CLOCK
     assert 6300 <= measured.delay_us < 8000  # and how long making and delivering a frame takes
     assert measured.about["exposure_us"] == pytest.approx(1000, rel=0.05)
-    assert measured.err_us < 100
+    assert 50 < measured.err_us < 150
     # before: covered by the declared bound; after: covered by a bound that is far smaller
     with running(
         tmp_path, tiny_bundle, SIMULATED + "sim_pairs = true\n", runtime="null"
@@ -117,8 +117,8 @@ def test_from_photons_to_a_calibrated_clock(tmp_path: Path, tiny_bundle: Path) -
     p95_us, stated_us = np.percentile(np.abs(true), 95) / 1e3, np.median(stated) / 1e3
     print(f"true p95 {p95_us:.0f} us, stated {stated_us:.0f} us")
     # another run, another load: the fastest frame's way differs by some us from the measured one
-    assert np.median(np.abs(true)) < 500e3
-    assert np.median(stated) < 2e6
+    assert (np.abs(true) <= stated).mean() >= 0.95
+    assert np.median(stated) < 1e6
 
 
 @pytest.mark.soak
@@ -230,6 +230,19 @@ def test_a_simulated_light_remembers_when_it_was_on(tmp_path: Path) -> None:
     assert seen.fraction(0, 1000) == 0.145
     with pytest.raises(UserError, match="not a simulated light"):
         SeenLight(tmp_path / "none")
+
+
+def test_another_host_s_times_become_ours() -> None:
+    from rtface.client import localised
+    from rtface.ping import Offset
+    from rtface.wire import Message
+
+    fields = {"t_done_ns": 5, "exposure_ns": 3, "exposure_err_ns": 2, "frame_seq": 9}
+    moved = localised(Message("pose.cam1.", 1, fields), Offset(10**12, 40, 0)).fields
+    assert moved["t_done_ns"] == 10**12 + 5
+    assert moved["exposure_ns"] == 10**12 + 3
+    assert moved["timestamp"] == pytest.approx(1000.0)
+    assert (moved["exposure_err_ns"], moved["clock_err_ns"], moved["frame_seq"]) == (42, 40, 9)
 
 
 def test_the_soonest_ping_counts() -> None:
