@@ -8,7 +8,10 @@ from contextlib import suppress
 import rtface
 
 stream = rtface.subscribe("cam1", timeout_s=5)  # latest=True for closed loop
-nose = stream.meta()["keypoints"].index("nose(tip)")
+try:
+    nose = stream.meta()["keypoints"].index("nose(tip)")
+except TimeoutError as error:
+    raise SystemExit(f"{error} Start `rtface demo` first.") from None
 
 with suppress(KeyboardInterrupt):
     for message in stream:
