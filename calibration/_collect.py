@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -152,6 +154,15 @@ class Collector:
 def run(rig: Rig, collector: Collector, seconds: float) -> Supervisor:
     """Run the rig for some seconds while the collector reads."""
     return run_rig(rig, lambda: False, seconds, on_start=collector.begin, on_turn=collector.turn)
+
+
+def script(main: Callable[[], None]) -> None:
+    """Run a script; what the user can mend is one line and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def percentiles_us(ns: np.ndarray) -> dict[str, float]:

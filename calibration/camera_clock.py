@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _collect import Collector, Frames, percentiles_us, run, with_camera
+from _collect import Collector, Frames, percentiles_us, run, script, with_camera
 
 from rtface.clock import ClockFit
 from rtface.config import load_rig
@@ -88,8 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"camera_clock.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    script(main)

@@ -11,14 +11,22 @@ order to the light) cannot be told from the camera's: bound it with --line-err-u
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _collect import Blinker, Collector, Frames, open_light, percentiles_us, run, with_camera
+from _collect import (
+    Blinker,
+    Collector,
+    Frames,
+    open_light,
+    percentiles_us,
+    run,
+    script,
+    with_camera,
+)
 
 from rtface.camera.synthetic import LIT
 from rtface.config import Rig, load_rig
@@ -179,8 +187,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except UserError as error:
-        print(f"latency.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    script(main)

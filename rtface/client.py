@@ -13,7 +13,7 @@ import zmq
 
 from rtface import wire
 from rtface.ping import Offset, RemoteClock
-from rtface.types import UserError
+from rtface.types import HOST_TIMES, UserError
 from rtface.wire import Message
 
 DATA = "tcp://127.0.0.1:5581"
@@ -25,14 +25,10 @@ _META_WITHIN_S = 6.0
 _LOCAL = ("tcp://127.0.0.1:", "tcp://localhost:", "ipc:")
 
 
-#: fields that are times of the rig's clock
-_TIMES = ("t_host_ns", "t_read_ns", "t_infer_ns", "t_rules_ns", "t_done_ns", "exposure_ns")
-
-
 def localised(message: Message, offset: Offset) -> Message:
     """Return a message with its times in this machine's clock."""
     fields = dict(message.fields)
-    for name in _TIMES:
+    for name in HOST_TIMES:
         if name in fields:
             fields[name] += offset.offset_ns
     fields["timestamp"] = fields["exposure_ns"] * 1e-9

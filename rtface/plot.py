@@ -19,7 +19,6 @@ Array = npt.NDArray[Any]
 
 #: points drawn across the figure; more are drawn as the span from least to greatest
 COLUMNS = 1500
-CHUNK = 4096
 TRACES = ("eye(top)", "eye(bottom)", "whisker(II)", "nose(tip)", "mouth", "lowerlip")
 _EVENTS_NOT_DRAWN = ("began", "ended", "repaired")
 
@@ -56,8 +55,7 @@ class Traces:
 
     def __init__(self, camera: CameraSession, began_ns: int) -> None:
         t, xy, age, lost, skipped = [], [], [], [], []
-        for start in range(0, len(camera.results), CHUNK):
-            records = camera.results[start : start + CHUNK]
+        for records in camera.results.chunks():
             t.append((records["exposure_ns"] - began_ns) * 1e-9)
             xy.append(layout.keypoints_of(records)[:, :, :2])
             age.append((records["t_done_ns"] - records["t_host_ns"]) * 1e-6)
@@ -168,8 +166,8 @@ def recorder_gaps(camera: CameraSession, began_ns: int) -> list[tuple[float, flo
     gaps: list[tuple[float, float]] = []
     start = last = 0.0
     inside = False
-    for begin in range(0, len(camera.frames), CHUNK):
-        for record in camera.frames[begin : begin + CHUNK]:
+    for records in camera.frames.chunks():
+        for record in records:
             without = record["status"] not in (layout.Status.IN_VIDEO, layout.Status.NO_VIDEO)
             known = record["t_host_ns"] > 0
             now = (record["t_host_ns"] - began_ns) * 1e-9 if known else last

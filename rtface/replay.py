@@ -22,19 +22,16 @@ from rtface.session import CameraSession, Session, layout
 from rtface.session.records import RecordWriter
 from rtface.session.video import lossless
 from rtface.track import estimator_for
-from rtface.types import Flag, Image, Ledger, Pose, Result, UserError
+from rtface.types import HOST_TIMES, Flag, Image, Ledger, Pose, Result, UserError
 
 CHUNK = 1000
 #: how long the subscribers of other cameras are waited for after the first, s
 OTHERS_S = 2.0
-#: fields of the ledger that are times of this machine's clock
-_TIMES = ("t_host_ns", "t_read_ns", "t_infer_ns", "t_rules_ns", "t_done_ns", "exposure_ns")
 
 
 def recorded(camera: CameraSession) -> Iterator[Result]:
     """Yield every recorded result of a camera."""
-    for start in range(0, len(camera.results), CHUNK):
-        records = camera.results[start : start + CHUNK]
+    for records in camera.results.chunks():
         for record, keypoints in zip(records, layout.keypoints_of(records), strict=True):
             yield Result(int(record["seq"]), layout.ledger_of(record), Pose(keypoints))
 
@@ -42,7 +39,7 @@ def recorded(camera: CameraSession) -> Iterator[Result]:
 def moved(result: Result, by_ns: int) -> Result:
     """Return a result with all times of the rig's clock moved by ``by_ns``."""
     ledger = result.ledger
-    times = {name: getattr(ledger, name) + by_ns for name in _TIMES}
+    times = {name: getattr(ledger, name) + by_ns for name in HOST_TIMES}
     return Result(result.seq, ledger._replace(**times), result.pose)
 
 

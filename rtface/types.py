@@ -200,6 +200,10 @@ class Ledger(NamedTuple):
     flags: int
 
 
+#: fields of a ledger that are times of the host's clock
+HOST_TIMES = ("t_host_ns", "t_read_ns", "t_infer_ns", "t_rules_ns", "t_done_ns", "exposure_ns")
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """What one frame gave: its ledger and its pose. ``seq`` counts results from 0."""

@@ -201,15 +201,21 @@ def test_the_export_equals_torch_and_the_bundle_is_whole(tmp_path):
         np.testing.assert_allclose(again, reference["keypoints"][1], atol=1e-4)
 
 
-def test_a_bundle_can_be_trained_further(tmp_path):
-    torch.manual_seed(2)
-    network = Network(len(KEYPOINTS))
+def lively(seed, **channels):
+    """A network whose head and normalisations are not those it starts from."""
+    torch.manual_seed(seed)
+    network = Network(len(KEYPOINTS), **channels)
     network.head.weight.data.normal_(0, 0.3)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 2)
-    export.write_onnx(network.eval(), tmp_path / "model.onnx")
+    return network.eval()
+
+
+def test_a_bundle_can_be_trained_further(tmp_path):
+    network = lively(2)
+    export.write_onnx(network, tmp_path / "model.onnx")
     again = export.read_network(tmp_path / "model.onnx").eval()
     seen = torch.randn(2, 1, 192, 256)
     with torch.no_grad():
@@ -308,14 +314,8 @@ def test_real_labels_read_as_described():
 
 def test_a_smaller_network_grows_and_says_the_same(tmp_path):
     """Wider than the file: what was there stays as it was, and the new channels learn."""
-    torch.manual_seed(3)
-    small = Network(len(KEYPOINTS), width=40, last=96)
-    small.head.weight.data.normal_(0, 0.3)
-    for module in small.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 2)
-    export.write_onnx(small.eval(), tmp_path / "model.onnx")
+    small = lively(3, width=40, last=96)
+    export.write_onnx(small, tmp_path / "model.onnx")
     grown = export.read_network(tmp_path / "model.onnx").eval()
     assert grown.head.in_channels > small.head.in_channels
     seen = torch.rand(1, 1, 192, 256)

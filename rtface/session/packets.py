@@ -69,9 +69,8 @@ def _packets(container: InputContainer) -> Iterator[Packet[Any]]:
 
 def _row(packet: Packet[Any]) -> PacketRow:
     h264 = packet.stream.codec_context.name == "h264"
-    seconds = float(packet.pts * packet.time_base) if packet.pts and packet.time_base else 0.0
-    pts_ms = round(seconds * 1000)
-    return PacketRow(pts_ms, packet_crc(bytes(packet), h264, True), packet.is_keyframe)
+    crc = packet_crc(bytes(packet), h264, True)
+    return PacketRow(_pts_ms(packet, packet.stream), crc, packet.is_keyframe)
 
 
 def scan(path: Path, shape: tuple[int, int]) -> list[PacketRow]:
@@ -131,7 +130,7 @@ def images(
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for packet in _packets(container):
-                if _row(packet).pts_ms in good:
+                if _pts_ms(packet, stream) in good:
                     for frame in packet.decode():
                         yield _pts_ms(frame, stream), _image(frame)
             for frame in stream.decode(None):
@@ -140,7 +139,7 @@ def images(
         return
 
 
-def _pts_ms(frame: av.VideoFrame, stream: VideoStream) -> int:
+def _pts_ms(frame: av.VideoFrame | Packet[Any], stream: VideoStream) -> int:
     # frames that come when the decoder is emptied have no time base of their own
     base = frame.time_base or stream.time_base
     return round(1000 * float(frame.pts * base)) if frame.pts and base else 0
