@@ -330,3 +330,24 @@ def test_a_tracker_finds_its_clocks_anew_after_a_sleep() -> None:
     assert found[0].time_source == TimeSource.DELIVERY
     assert abs(found[-1].exposure_ns - 1999 * 5_000_000) < 20_000
     assert timer.state()["resets"] == 1
+
+
+def test_only_records_of_the_wall_clock_read_it() -> None:
+    """What stamps, tracks and times frames never asks for the time of day."""
+    package = ROOT / "rtface"
+    asking = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "time.time(" in (text := path.read_text()) or "time.time_ns(" in text
+    }
+    # a session's name and beginning, its clock pairs, the status, when a repair was made, the
+    # hour in a bridge's line, and what is said of this machine: none of them times a frame
+    assert asking == {
+        "recorder.py",
+        "session/writer.py",
+        "run.py",
+        "session/repair.py",
+        "bridge/relay.py",
+        "doctor/clock.py",
+        "doctor/report.py",
+    }
