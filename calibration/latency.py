@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--load-err-us",
         type=float,
-        default=50.0,
+        default=100.0,
         help="how much the fastest frames' way may differ from run to run",
     )
     parser.add_argument("--out", type=Path, default=Path("latency.json"))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rtface.camera.face import HEADROOM
 from rtface.camera.film import Film
 from rtface.camera.light import SeenLight
-from rtface.camera.pacing import NS_PER_S, Pacer
+from rtface.camera.pacing import NS_PER_S, Pacer, ahead
 from rtface.camera.stamping import PLAIN, Stamping
 from rtface.camera.truth import SyntheticTruth
 from rtface.types import CameraCounts, CameraInfo, Image, Lost, Stamp
@@ -35,7 +35,8 @@ class SyntheticCamera:
     """Delivers a procedural mouse face at a fixed rate; a ``Camera`` of ``rtface.types``.
 
     Frame ``i`` is due ``(i + 1) / rate_hz`` after ``start``. A frame not asked for until more than
-    one period after that is never delivered and is counted as ``Lost.late``.
+    one period after that is never delivered and is counted as ``Lost.late``. A frame is drawn ahead
+    of its time, as a camera's hardware would: what drawing costs delays no delivery.
 
     Parameters
     ----------
@@ -92,16 +93,9 @@ class SyntheticCamera:
         ``t_camera_ns`` is that of ``Stamping``: unless told otherwise, the frame's deadline in ns
         after ``start``.
         """
-        frame_id = self._pacer.next(timeout_s)
+        frame_id = ahead(self._pacer, timeout_s, lambda due: self._draw(due, out))
         if frame_id is None:
             return None
-        height, width = self.info.height, self.info.width
-        offset = frame_id * _SPREAD % 2**32 % _NOISE_EXTRA
-        noise = self._noise[offset : offset + height * width].reshape(height, width)
-        assert out.dtype == np.uint8  # as ``info.bits`` says
-        self._film.draw(self.known.state(frame_id), out.view(np.uint8))
-        # uint8 wraps, so a bank of small two's complement numbers adds and subtracts
-        np.add(out, noise, out=out)
         due_ns = self._pacer.deadline_ns(frame_id)
         stamping = self._stamping
         exposure_ns = stamping.exposure_of(frame_id)
@@ -123,6 +117,15 @@ class SyntheticCamera:
             exposure_ns if stamping.exposure_ns is None else 0,
             self._pair,
         )
+
+    def _draw(self, frame_id: int, out: Image) -> None:
+        height, width = self.info.height, self.info.width
+        offset = frame_id * _SPREAD % 2**32 % _NOISE_EXTRA
+        noise = self._noise[offset : offset + height * width].reshape(height, width)
+        assert out.dtype == np.uint8  # as ``info.bits`` says
+        self._film.draw(self.known.state(frame_id), out.view(np.uint8))
+        # uint8 wraps, so a bank of small two's complement numbers adds and subtracts
+        np.add(out, noise, out=out)
 
     def counts(self) -> CameraCounts:
         """Return what was made and lost so far; made = delivered + lost at any time."""
