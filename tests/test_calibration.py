@@ -93,7 +93,7 @@ def test_from_photons_to_a_calibrated_clock(tmp_path: Path, tiny_bundle: Path) -
     assert (tmp_path / "latency.png").read_bytes()[:4] == b"\x89PNG"
     measured = read_latency(out)
     assert measured.source == TimeSource.DEVICE_CLOCK
-    assert 6300 <= measured.delay_us < 8000  # and how long making and delivering a frame takes
+    assert 6300 <= measured.delay_us < 8000  # and how long delivering a frame takes
     assert measured.about["exposure_us"] == pytest.approx(1000, rel=0.05)
     assert 100 < measured.err_us < 200
     # before: covered by the declared bound; after: covered by a bound that is far smaller

@@ -364,6 +364,29 @@ def test_frames_that_come_too_late_are_lost_and_counted():
     made.close()
 
 
+def test_what_drawing_costs_delays_no_delivery(monkeypatch):
+    made, clock, out = camera()
+    draw, drawn = made._film.draw, []
+
+    def slow(state, image):
+        clock.now += drawn_ns
+        drawn.append(drawn_ns)
+        draw(state, image)
+
+    monkeypatch.setattr(made._film, "draw", slow)
+    start, drawn_ns = clock.now, 4_000_000
+    stamps = [made.fill(out, 1.0) for _ in range(5)]
+    assert [stamp.t_host_ns - start for stamp in stamps] == [s.t_camera_ns for s in stamps]
+    assert (len(drawn), made.counts()) == (5, CameraCounts(5, Lost()))
+    # drawn too late it is lost; what comes instead shows the id it says, and the stream goes on
+    drawn_ns = 25_000_000
+    late = [made.fill(out, 0.05) for _ in range(4)]
+    again, _, twin = camera()
+    again._draw(late[-1].frame_id, twin)
+    assert np.array_equal(out, twin)
+    assert made.counts().lost.late == late[-1].frame_id + 1 - 9
+
+
 def test_a_real_clock_is_kept():
     made = SyntheticCamera(*SIZE, 200.0, 1)
     out = np.empty(SIZE[::-1], np.uint8)

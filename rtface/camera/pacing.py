@@ -98,24 +98,3 @@ class Pacer:
         frame_id = self.id
         self.id += 1
         return frame_id
-
-
-def ahead(pacer: Pacer, timeout_s: float, prepare: Callable[[int], object]) -> int | None:
-    """Prepare the next frame, wait until it is due and return its id; None after ``timeout_s``.
-
-    ``prepare(frame_id)`` is called again if by then another frame is due: the first was lost.
-    """
-    began = pacer.skip_late()
-    while True:
-        ready = pacer.id
-        prepare(ready)
-        left_s = timeout_s - (pacer.skip_late() - began) / NS_PER_S
-        if pacer.id == ready:
-            frame_id = pacer.next(max(0.0, left_s))
-            if frame_id is None or frame_id == ready:
-                return frame_id
-            prepare(frame_id)
-            return frame_id
-        # preparing took too long: that frame is lost, try the one due now
-        if left_s <= 0:
-            return None

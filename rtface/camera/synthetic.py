@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rtface.camera.face import HEADROOM
 from rtface.camera.film import Film
 from rtface.camera.light import SeenLight
-from rtface.camera.pacing import NS_PER_S, Pacer, ahead
+from rtface.camera.pacing import NS_PER_S, Pacer
 from rtface.camera.stamping import PLAIN, Stamping
 from rtface.camera.truth import SyntheticTruth
 from rtface.types import CameraCounts, CameraInfo, Image, Lost, Stamp
@@ -36,7 +36,8 @@ class SyntheticCamera:
 
     Frame ``i`` is due ``(i + 1) / rate_hz`` after ``start``. A frame not asked for until more than
     one period after that is never delivered and is counted as ``Lost.late``. A frame is drawn ahead
-    of its time, as a camera's hardware would: what drawing costs delays no delivery.
+    of its time, as a camera's hardware would: what drawing costs delays no delivery. A machine that
+    draws too slowly delivers fewer frames, late by their drawing, but goes on.
 
     Parameters
     ----------
@@ -93,9 +94,15 @@ class SyntheticCamera:
         ``t_camera_ns`` is that of ``Stamping``: unless told otherwise, the frame's deadline in ns
         after ``start``.
         """
-        frame_id = ahead(self._pacer, timeout_s, lambda due: self._draw(due, out))
+        began_ns = self._pacer.skip_late()
+        drawn = self._pacer.id
+        self._draw(drawn, out)
+        left_s = timeout_s - (self._pacer.skip_late() - began_ns) / NS_PER_S
+        frame_id = self._pacer.next(max(0.0, left_s))
         if frame_id is None:
             return None
+        if frame_id != drawn:  # the drawn one was lost meanwhile
+            self._draw(frame_id, out)
         due_ns = self._pacer.deadline_ns(frame_id)
         stamping = self._stamping
         exposure_ns = stamping.exposure_of(frame_id)

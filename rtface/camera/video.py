@@ -9,7 +9,7 @@ from os import PathLike, fspath
 import numpy as np
 
 from rtface.camera.media import Truncated, declared_frames, probe, read_frames
-from rtface.camera.pacing import NS_PER_S, Pacer, ahead
+from rtface.camera.pacing import NS_PER_S, Pacer
 from rtface.types import CameraCounts, EndOfStream, Image, Lost, Stamp, UserError
 
 __all__ = ["CLIP_BYTES", "Truncated", "VideoCamera", "declared_frames", "probe", "read_frames"]
@@ -84,7 +84,7 @@ class VideoCamera:
             frame_id, t_camera_ns = self._delivered, None
             self._decode_to(frame_id)
         else:
-            due = ahead(self._pacer, timeout_s, self._decode_to)
+            due = self._wait(self._pacer, timeout_s)
             if due is None:
                 return None
             frame_id, t_camera_ns = due, self._pacer.deadline_ns(due)
@@ -103,6 +103,20 @@ class VideoCamera:
         """Close the file; ``fill`` raises EndOfStream from then on."""
         self._end = self.counts().produced
         self._frames, self._index = iter(()), -1
+
+    def _wait(self, pacer: Pacer, timeout_s: float) -> int | None:
+        """Return the id that is due now and decoded; None when ``timeout_s`` passed."""
+        began = pacer.skip_late()
+        while True:
+            self._decode_to(pacer.id)
+            left_s = timeout_s - (pacer.skip_late() - began) / NS_PER_S
+            if pacer.id == self._index:
+                frame_id = pacer.next(max(0.0, left_s))
+                if frame_id is None or frame_id == self._index:
+                    return frame_id
+            # decoding or sleeping took too long: that frame is lost, try the one due now
+            elif left_s <= 0:
+                return None
 
     def _decode_to(self, frame_id: int) -> None:
         """Make ``_image`` frame ``frame_id``; the frames before it are passed over."""
