@@ -29,12 +29,20 @@ if sys.platform == "win32":
         """Lock a file for this process alone; OSError if another has it and ``wait`` is off."""
         msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
 
+    def unlock_file(descriptor: int) -> None:
+        """Give a lock back."""
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+
 else:
     import fcntl
 
     def lock_file(descriptor: int, wait: bool) -> None:
         """Lock a file for this process alone; OSError if another has it and ``wait`` is off."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+    def unlock_file(descriptor: int) -> None:
+        """Give a lock back, also that of a process that was forked meanwhile."""
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 #: the first bytes of a ring

@@ -4,6 +4,7 @@ import json
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtface.session.events import Event, EventWriter, decode_event, encode_event, read_events
+from rtface.session.events import (
+    Event,
+    EventWriter,
+    decode_event,
+    encode_event,
+    is_growing,
+    read_events,
+)
 from rtface.session.records import (
     HEADER_BYTES,
     Column,
@@ -214,3 +222,22 @@ def test_events_come_back(tmp_path: Path) -> None:
 )
 def test_lines_that_are_no_events(line: bytes) -> None:
     assert decode_event(line) is None
+
+
+def test_a_look_leaves_no_lock_with_a_process_that_is_being_started(tmp_path: Path) -> None:
+    """A child has its parent's locks until it runs its own program."""
+    events = tmp_path / "events.log"
+    events.touch()
+    done = threading.Event()
+
+    def start_processes() -> None:
+        while not done.is_set():
+            subprocess.run(["true"], check=True)
+
+    thread = threading.Thread(target=start_processes)
+    thread.start()
+    try:
+        assert sum(is_growing(events) for _ in range(3000)) == 0
+    finally:
+        done.set()
+        thread.join()

@@ -123,6 +123,8 @@ def is_growing(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             platform.lock_file(file.fileno(), False)
+            # closing is not enough: what another thread just forked has the lock as well
+            platform.unlock_file(file.fileno())
     except FileNotFoundError:
         return False
     except OSError:
