@@ -11,27 +11,34 @@ from rtface.config import parse_rig
 from rtface.platform import Wake
 from rtface.ring import RUNNING
 from rtface.rings import FrameRingWriter
-from rtface.types import Camera, EndOfStream, Lost, Stamp, UserError
+from rtface.types import Camera, EndOfStream, Lost, SoftwareTriggered, Stamp, UserError
 
 REPORT_EVERY_NS = 1_000_000_000
 FILL_TIMEOUT_S = 0.05
 
 
 class Account:
-    """Acquisition's own count, from the ids it saw: not the camera's word for it."""
+    """Acquisition's own count, from the ids it saw: not the camera's word for it.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    first_id : int or None
+        As of the camera: frames of the first segment are counted from this id.
+    """
+
+    def __init__(self, first_id: int | None) -> None:
         self.delivered = 0
         self.gaps = 0
-        self._segment = 0
-        self._next_id = 0
+        self.segment = 0
+        self._next_id = first_id
         self.lost = Lost()
 
     def take(self, stamp: Stamp, camera: Camera) -> None:
         """Count one delivered frame and the ids that are missing before it."""
-        if stamp.segment != self._segment:
-            self._segment, self._next_id = stamp.segment, stamp.frame_id
-        missing = stamp.frame_id - self._next_id
+        if stamp.segment != self.segment:
+            self.finish(camera)
+            self.segment, self._next_id = stamp.segment, None
+        missing = 0 if self._next_id is None else stamp.frame_id - self._next_id
         if missing:
             self.gaps += missing
             # what the camera has no cause for was lost on the link
@@ -48,11 +55,15 @@ class Account:
 
     def counts(self, camera: Camera) -> dict[str, Any]:
         """Return the camera's and acquisition's counts side by side."""
+        told = camera.counts()
         return {
-            "produced": camera.counts().produced,
+            "produced": told.produced,
             "delivered": self.delivered,
             "lost_camera": self.gaps,
             "lost": self.lost._asdict(),
+            "missed_triggers": told.missed_triggers,
+            "segment": self.segment,
+            "state": camera.state.name.lower(),
         }
 
 
@@ -60,7 +71,7 @@ def run(line: child.Line) -> None:
     """Acquire one camera until told to stop or until its stream ends."""
     job = line.job
     rig, wake = parse_rig(job["rig"], "rig"), Wake(job["wake"])
-    camera = open_camera(rig.camera[job["camera"]])
+    camera = open_camera(job["camera"], rig.camera[job["camera"]])
     try:
         ring = FrameRingWriter(job["camera"], camera.info, rig.ring.frames_s, job["session"])
         try:
@@ -79,13 +90,15 @@ def _loop(line: child.Line, camera: Camera, ring: FrameRingWriter, wake: Wake) -
             return
         time.sleep(0.005)
         ring.ring.beat()
-    account = Account()
+    account = Account(camera.first_id)
     child.quiet_memory()
     ring.ring.set_state(RUNNING)
     camera.start()
+    line.report("armed")
     report_due_ns = time.perf_counter_ns() + REPORT_EVERY_NS
     image = ring.begin()
     ended: UserError | None = None
+    state = camera.state
     while not line.stopping:
         try:
             stamp = camera.fill(image, FILL_TIMEOUT_S)
@@ -100,15 +113,23 @@ def _loop(line: child.Line, camera: Camera, ring: FrameRingWriter, wake: Wake) -
             ring.commit(stamp, account.lost)
             wake.notify()
             image = ring.begin()
+        if order := line.order():
+            _obey(order, camera)
         ring.ring.beat()
-        if now >= report_due_ns:
-            report_due_ns = now + REPORT_EVERY_NS
+        if now >= report_due_ns or camera.state is not state:
+            report_due_ns, state = now + REPORT_EVERY_NS, camera.state
             line.report("counts", **account.counts(camera))
     account.finish(camera)
     line.report("counts", **account.counts(camera))
     if ended:
         raise ended
     line.report("done")
+
+
+def _obey(order: dict[str, Any], camera: Camera) -> None:
+    """Do what is asked for while frames come: expose one."""
+    if order["cmd"] == "trigger" and isinstance(camera, SoftwareTriggered):
+        camera.trigger()
 
 
 if __name__ == "__main__":

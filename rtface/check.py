@@ -73,7 +73,7 @@ def _check_recording(rig: Rig, folder: str) -> str:
 def _check_camera(
     rig: Rig, name: str, bundle: Bundle, engine: Engine, rings: ExitStack
 ) -> Iterator[tuple[str, str]]:
-    with closing(open_camera(rig.camera[name])) as camera:
+    with closing(open_camera(name, rig.camera[name])) as camera:
         info = camera.info
     if rig.record.folder is not None and rig.record.video != "none":
         check_encoder(info, rig.record.video, rig.record.quality)

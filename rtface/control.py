@@ -31,7 +31,7 @@ PER_TURN = 10
 LABEL = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?")
 MAX_REMARK = 500
 
-#: does what an order asks for: ``record``, ``stop_record`` or ``annotate`` and its fields
+#: does what an order of ``ORDERS`` asks for, with its fields
 Act = Callable[[str, dict[str, str]], None]
 
 
@@ -68,7 +68,12 @@ def answer(
 
 
 #: the orders and the texts each may bring
-ORDERS = {"record": ("subject", "name"), "stop_record": (), "annotate": ("text",)}
+ORDERS: dict[str, tuple[str, ...]] = {
+    "record": ("subject", "name"),
+    "stop_record": (),
+    "annotate": ("text",),
+    "trigger": ("camera",),
+}
 
 
 def _checked(order: str, command: dict[str, Any]) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rtface.camera.truth import SyntheticTruth
-from rtface.config import Rig, SyntheticSection
+from rtface.camera_config import SyntheticSection
+from rtface.config import Rig
 from rtface.rings import ResultRingReader
 from rtface.types import Result
 

@@ -128,6 +128,7 @@ class FrameTimer:
             self._clock = ClockFit(max_ppm=MAX_PPM_COUNTED) if counted else ClockFit()
         elif stamp.segment != self._segment:
             self._clock.restart()  # its counter began anew, and so may have its clock
+            self._pairs.restart()
         self._segment = stamp.segment
         self._clock.add(device_ns, stamp.t_host_ns)
         changes = self._clock.steps + self._clock.resets
@@ -165,7 +166,9 @@ class PairFit:
 
     def __init__(self) -> None:
         self._pairs: list[tuple[int, int, int]] = []
-        self._line = (0.0, 0.0, 0.0)  # slope of (host - device), its value at the last pair, error
+        self._line = (0.0, 0.0)  # slope of (host - device), its value at the last pair
+        self._closest = 0.0  # what all pairs may be wrong by alike
+        self._spread = (0.0, 0.0, 0.0)  # variances of slope, of both, of value
         self._seen_ns: int | None = None
 
     def restart(self) -> None:
@@ -197,18 +200,24 @@ class PairFit:
         x = (device - device[-1]).astype(float)
         y = (host - device - (host[-1] - device[-1])).astype(float)
         half = np.maximum(within / 2, 100.0)
-        slope, offset = np.polyfit(x, y, 1, w=1 / half)
+        weight = 1 / half**2
+        n, sx, sxx = (float((weight * x**k).sum()) for k in range(3))
+        sy, sxy = float((weight * y).sum()), float((weight * x * y).sum())
+        apart = max(n * sxx - sx * sx, 1e-30)
+        slope, offset = (n * sxy - sx * sy) / apart, (sxx * sy - sx * sxy) / apart
         residual = np.abs(y - slope * x - offset)
-        closest = half.min() if len(self._pairs) >= 5 else half.max()
-        error = float(closest + 2 * np.median(residual))
-        self._line = float(slope), float(offset), error
+        self._line = slope, offset
+        self._spread = n / apart, -sx / apart, sxx / apart
+        self._closest = float(half.min() + np.median(residual))
 
     def host(self, device_ns: int) -> tuple[int, int] | None:
         """Return the host's time of a device's stamp and the bound on its error, ns."""
         if len(self._pairs) < 2:
             return None
-        slope, offset, error = self._line
+        slope, offset = self._line
         device, host, _ = self._pairs[-1]
         x = device_ns - device
-        wander = abs(x) * 1e-6 + error * abs(x) / max(1.0, device - self._pairs[0][0])
-        return host + x + round(slope * x + offset), math.ceil(error + wander)
+        of_slope, of_both, of_value = self._spread
+        spread = math.sqrt(max(0.0, (of_slope * x + 2 * of_both) * x + of_value))
+        error = self._closest + 2 * spread + abs(x) * 1e-6
+        return host + x + round(slope * x + offset), math.ceil(error)

@@ -38,6 +38,7 @@ class Process:
     camera: str
     popen: subprocess.Popen[bytes]
     state: str = "starting"
+    armed: bool = False  # its camera exposes, or waits for triggers
     counts: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
 

@@ -45,6 +45,11 @@ def stamp_of(record: FrameRecord) -> Stamp:
     )
 
 
+def lost_of(record: FrameRecord) -> Lost:
+    """Return what was lost before the frame of a slot, cumulative."""
+    return Lost(record.lost_link, record.lost_incomplete, record.lost_no_buffer, record.lost_late)
+
+
 def _slots(seconds: float, rate_hz: float) -> int:
     return max(8, round(seconds * rate_hz) + 1)
 
@@ -129,9 +134,7 @@ class FrameRingReader:
         if words is None:
             return None
         record = FrameRecord._make(words)
-        stamp = stamp_of(record)
-        lost = record.lost_link + record.lost_incomplete + record.lost_no_buffer + record.lost_late
-        return Frame(frame_seq, stamp, lost, self._image)
+        return Frame(frame_seq, stamp_of(record), lost_of(record), self._image)
 
     def newest(self, after: int) -> Frame | None:
         """Return the newest frame later than ``after``, or None if there is none."""

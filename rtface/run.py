@@ -16,9 +16,11 @@ import zmq
 from rtface import platform, wire
 from rtface.config import Rig
 from rtface.control import Control
+from rtface.orders import pass_to_recorder, pass_trigger
 from rtface.process import ENDED, ChildDied, Process, Reports, spawn
 from rtface.publish import bind
 from rtface.types import UserError
+from rtface.watch import CameraWatch
 
 READY_TIMEOUT_S = 60.0
 STATUS_EVERY_S = 1.0
@@ -63,6 +65,7 @@ class Supervisor:
         self._status_seq = 0
         self._lifecycle = "starting"
         self._slept_ns = platform.suspended_ns()
+        self._watch = CameraWatch()
         stream = rig.stream
         self.endpoints: dict[str, Any] = {
             "control": f"tcp://{stream.host}:{stream.control_port}",
@@ -108,17 +111,25 @@ class Supervisor:
             self._recorder = spawn("record", "", job, self._reports)
             self.processes.append(self._recorder)
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while any(process.state == "starting" for process in self.processes):
-            if stop_asked():
-                return False
-            self.turn()
-            on_turn(self)
-            if time.monotonic() > deadline:
-                late = [p.name for p in self.processes if p.state == "starting"]
-                raise ChildDied(f"{', '.join(late)}: not ready after {READY_TIMEOUT_S:.0f} s")
-        for process in self.processes:
-            if process.role == "acquire":
-                process.order("go")
+
+        def wait_for(done: Callable[[Process], bool], processes: list[Process]) -> bool:
+            while not all(done(process) for process in processes):
+                if stop_asked():
+                    return False
+                self.turn()
+                on_turn(self)
+                if time.monotonic() > deadline:
+                    late = ", ".join(p.name for p in processes if not done(p))
+                    raise ChildDied(f"{late}: not ready after {READY_TIMEOUT_S:.0f} s")
+            return True
+
+        if not wait_for(lambda process: process.state != "starting", self.processes):
+            return False
+        acquires = [process for process in self.processes if process.role == "acquire"]
+        for process in acquires:
+            process.order("go")
+        if not wait_for(lambda process: process.armed, acquires):
+            return False
         self._lifecycle = "running"
         self.publish_status()
         return True
@@ -132,21 +143,30 @@ class Supervisor:
                 return
             if report is None:
                 self._ended(process)
-            elif report["kind"] == "counts":
-                del report["kind"]
-                process.counts = report
-                fault = report.get("fault")
-                if fault and fault not in self.faults:
-                    self.faults.append(fault)
-            elif report["kind"] == "error":
-                process.error = report["message"]
-                if report.get("fault"):
-                    process.error = f"{process.name}: {process.error}"
-            elif report["kind"] == "ready":
-                process.state = "running"
-                self._recorded |= process is self._recorder
-            elif report["kind"] == "done":
-                process.state = "done"
+            else:
+                self._digest(process, report)
+
+    def _digest(self, process: Process, report: dict[str, Any]) -> None:
+        kind = report.pop("kind")
+        if kind == "counts":
+            process.counts = report
+            fault = report.get("fault")
+            if fault and fault not in self.faults:
+                self.faults.append(fault)
+            if process.role == "acquire":
+                for text in self._watch.look(process.camera, report):
+                    self._remark(text)
+        elif kind == "error":
+            process.error = report["message"]
+            if report.get("fault"):
+                process.error = f"{process.name}: {process.error}"
+        elif kind == "ready":
+            process.state = "running"
+            self._recorded |= process is self._recorder
+        elif kind == "armed":
+            process.armed = True
+        elif kind == "done":
+            process.state = "done"
 
     def _ended(self, process: Process) -> None:
         code = process.popen.returncode
@@ -193,36 +213,20 @@ class Supervisor:
         slept_ns = platform.suspended_ns() - self._slept_ns
         if slept_ns > platform.SLEPT_NS:
             self._slept_ns += slept_ns
-            self.faults.append(f"the machine slept for {slept_ns * 1e-9:.1f} s during the run")
-            if self._recorder:
-                self._recorder.order(
-                    "annotate",
-                    t_host_ns=time.perf_counter_ns(),
-                    text=f"the machine slept for {slept_ns * 1e-9:.1f} s",
-                )
+            self._remark(f"the machine slept for {slept_ns * 1e-9:.1f} s during the run")
+
+    def _remark(self, text: str) -> None:
+        """Keep what went wrong and did not end the run, here and in the recording."""
+        self.faults.append(text)
+        if self._recorder:
+            self._recorder.order("annotate", t_host_ns=time.perf_counter_ns(), text=text)
 
     def act(self, order: str, fields: dict[str, str]) -> None:
-        """Pass ``record``, ``stop_record`` or ``annotate`` on to the recorder.
-
-        Raises
-        ------
-        UserError
-            Nothing records, or what is asked for is already so.
-        """
-        recorder = self._recorder
-        if recorder is None:
-            raise UserError("this run records nothing; give it --record DIR or [record] folder")
-        if recorder.state != "running":
-            raise UserError(f"the recorder is gone or not ready ({recorder.state})")
-        state = recorder.counts.get("state")
-        if order == "record" and state != "waiting":
-            raise UserError(f"already recording into {recorder.counts.get('folder')}")
-        if order != "record" and state != "recording":
-            raise UserError("nothing is being recorded")
-        if not recorder.order(order, t_host_ns=time.perf_counter_ns(), **fields):
-            raise UserError("the recorder does not listen; see its state in the status")
-        if order != "annotate":  # until it says so itself, a second later
-            recorder.counts["state"] = "recording" if order == "record" else "ending"
+        """Do what the control port was asked for; UserError says why it cannot be done."""
+        if order == "trigger":
+            pass_trigger(self.rig, self.processes, fields["camera"])
+        else:
+            pass_to_recorder(self._recorder, order, fields)
 
     def status(self) -> dict[str, Any]:
         """Return what ``status.`` says: counts, ages, lifecycle and the two clocks together."""

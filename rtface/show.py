@@ -12,12 +12,20 @@ from rich.live import Live
 from rich.text import Text
 
 PLAIN_EVERY_S = 5.0
+#: what the status line says of a camera that delivers nothing
+STATES = {
+    "waiting": "armed, waiting for a trigger",
+    "silent": "NO FRAMES: the camera should expose by itself; see its cable and its rate",
+    "gone": "GONE: unplugged, or its driver failed; looking for it",
+}
 
 
 def camera_line(name: str, counts: dict[str, Any], seconds: float = 1.0) -> str:
     """Return one line about one camera from its latest counts."""
     if "tracked" not in counts:
         return f"{name}  starting: opening the camera, loading the network"
+    if state := STATES.get(counts.get("state", "")):
+        return f"{name}  {state}  lost {counts['lost_camera']}  skipped {counts['skipped']}"
     age = counts.get("age") or {}
     return (
         f"{name}  {counts.get('n', 0) / seconds:6.1f} Hz  age p50 {_ms(age.get('p50_ms'))} "

@@ -21,12 +21,14 @@ from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
 from rtface.timing import timing_of
 from rtface.types import (
+    CAUSES,
     CameraInfo,
     Engine,
     Flag,
     Frame,
     Image,
     Ledger,
+    Lost,
     Pose,
     Result,
     UserError,
@@ -60,7 +62,7 @@ class Tracker:
         self.timer = FrameTimer(timing)
         self._clock = clock
         self._next_seq = 0
-        self._lost_camera = 0
+        self._lost = Lost()
         self._segment: int | None = None
         self.tracked = 0
         self.skipped = 0
@@ -78,9 +80,9 @@ class Tracker:
             flags |= Flag.SKIPPED.value
         if stamp.segment != self._segment:
             flags |= Flag.FIRST.value
-        if frame.lost_camera != self._lost_camera:
-            flags |= Flag.CAMERA_GAP.value
-        self._segment, self._lost_camera = stamp.segment, frame.lost_camera
+        if frame.lost != self._lost:
+            flags |= _gap_flags(self._lost, frame.lost)
+        self._segment, self._lost = stamp.segment, frame.lost
         self._next_seq = frame.frame_seq + 1
         self.skipped += passed_over
         self.tracked += 1
@@ -100,7 +102,7 @@ class Tracker:
             exposed.exposure_ns,
             exposed.exposure_err_ns,
             exposed.time_source,
-            frame.lost_camera,
+            sum(frame.lost),
             self.skipped,
             flags,
         )
@@ -110,6 +112,15 @@ class Tracker:
         """Count what came after the last tracked frame of ``n_frames`` as skipped."""
         self.skipped += n_frames - self._next_seq
         self._next_seq = n_frames
+
+
+def _gap_flags(before: Lost, now: Lost) -> int:
+    """Return the flags of a result after frames that acquisition never got, with the causes."""
+    flags = Flag.CAMERA_GAP.value
+    for cause, old, new in zip(CAUSES, before, now, strict=True):
+        if new > old:
+            flags |= cause.value
+    return flags
 
 
 def estimator_for(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,10 @@ class Flag(IntFlag):
     SKIPPED = 8  # frames between this result and the one before were not tracked
     PAST_FRAME_BUDGET = 16  # this frame was done later than one frame period after its delivery
     OFFLINE = 32  # skipped live, computed later from the recording; its stages have no times
+    LOST_LINK = 64  # why ids before this one never came: lost on the way from the camera
+    LOST_INCOMPLETE = 128  # they arrived damaged
+    LOST_NO_BUFFER = 256  # the host had no free buffer for them
+    LOST_LATE = 512  # the source could not make them in time
 
 
 class TimeSource(IntEnum):
@@ -54,6 +58,20 @@ class Lost(NamedTuple):
     incomplete: int = 0  # arrived damaged
     no_buffer: int = 0  # no free buffer on the host
     late: int = 0  # the source could not make the frame in time
+
+
+#: the flag of each cause, in the order of ``Lost``
+CAUSES = (Flag.LOST_LINK, Flag.LOST_INCOMPLETE, Flag.LOST_NO_BUFFER, Flag.LOST_LATE)
+
+
+class CameraState(IntEnum):
+    """What a camera is doing, in the eyes of the process that acquires from it."""
+
+    READY = 1  # opened and set up, not started
+    RUNNING = 2  # frames come
+    WAITING = 3  # armed, and no trigger comes: nothing is wrong
+    SILENT = 4  # it should expose by itself, and no frame comes
+    GONE = 5  # access to the device failed; it is being looked for
 
 
 class Stamp(NamedTuple):
@@ -105,6 +123,7 @@ class CameraCounts(NamedTuple):
 
     produced: int
     lost: Lost
+    missed_triggers: int = 0  # triggers that exposed nothing, where the camera can tell
 
 
 class Camera(Protocol):
@@ -113,7 +132,17 @@ class Camera(Protocol):
     A camera is ready once constructed and belongs to the thread that made it.
     """
 
-    info: CameraInfo
+    @property
+    def info(self) -> CameraInfo:
+        """What it delivers."""
+
+    @property
+    def first_id(self) -> int | None:
+        """The id of the first frame made after ``start``; None: the first to arrive says it."""
+
+    @property
+    def state(self) -> CameraState:
+        """What it is doing."""
 
     def start(self) -> None:
         """Begin to expose; the first frame comes one period later at the earliest."""
@@ -132,6 +161,14 @@ class Camera(Protocol):
         """Stop exposing and free the device; may be called twice."""
 
 
+@runtime_checkable
+class SoftwareTriggered(Protocol):
+    """A camera that can be told to expose."""
+
+    def trigger(self) -> None:
+        """Expose one frame; UserError if the camera is not set to software triggers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Pixels and their stamp.
@@ -141,15 +178,15 @@ class Frame:
     frame_seq : int
         Place in the ring: 0, 1, 2 ... without gaps.
     stamp : Stamp
-    lost_camera : int
-        Frames lost before acquisition, cumulative.
+    lost : Lost
+        Frames lost before acquisition by cause, cumulative.
     image : ndarray (H, W)
         uint8, or uint16 for cameras with more bits. Valid until the next read.
     """
 
     frame_seq: int
     stamp: Stamp
-    lost_camera: int
+    lost: Lost
     image: Image
 
 

@@ -295,7 +295,8 @@ def test_the_wall_clock_moves_no_frame(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_machine_that_slept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The supervisor says it, the recorder is told; a sleep of a blink is none."""
     from rtface import platform
-    from rtface.config import Rig, SyntheticSection
+    from rtface.camera_config import SyntheticSection
+    from rtface.config import Rig
     from rtface.run import Supervisor
 
     assert 0 <= platform.suspended_ns() <= platform.suspended_ns() + 1000

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from rtface.config import TEMPLATE, VideoSection, load_rig
+from rtface.camera_config import VideoSection
+from rtface.config import load_rig
+from rtface.template import TEMPLATE
 from rtface.types import UserError
 
 CAMERA = '[camera.cam1]\nkind = "synthetic"\n'
@@ -24,9 +26,9 @@ def test_template_is_a_rig_and_shows_the_defaults(tmp_path: Path) -> None:
 
 
 def test_template_names_every_key() -> None:
-    import rtface.config as config
+    from rtface import camera_config, config
 
-    for section in (config.SyntheticSection, VideoSection, config.EngineSection):
+    for section in (camera_config.SyntheticSection, VideoSection, config.EngineSection):
         for key in section.model_fields:
             assert f"{key} = " in TEMPLATE, key
 

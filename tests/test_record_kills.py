@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtface.config import Rig, SyntheticSection
+from rtface.camera_config import SyntheticSection
+from rtface.config import Rig
 from rtface.rings import FrameRingWriter, ResultRingWriter
 from rtface.session import open_session
 from rtface.session.events import Event, decode_event

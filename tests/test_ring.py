@@ -141,7 +141,7 @@ def test_frames_and_results_keep_every_field() -> None:
         frame = seen.read(frame_seq)
         assert frame is not None
         assert frame.stamp == Stamp(1, 17, t_camera_ns, 123)
-        assert (frame.frame_seq, frame.lost_camera) == (frame_seq, 10)
+        assert (frame.frame_seq, sum(frame.lost)) == (frame_seq, 10)
         np.testing.assert_array_equal(frame.image, image)
     assert seen.newest(after=1) is None
     newest = seen.newest(after=-1)

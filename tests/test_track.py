@@ -25,7 +25,8 @@ class Ticks:
 
 def frame(seq: int, frame_id: int | None = None, lost: int = 0, segment: int = 0) -> Frame:
     frame_id = seq + lost if frame_id is None else frame_id
-    return Frame(seq, Stamp(segment, frame_id, None, 5), lost, np.zeros((4, 4), np.uint8))
+    stamp = Stamp(segment, frame_id, None, 5)
+    return Frame(seq, stamp, Lost(incomplete=lost), np.zeros((4, 4), np.uint8))
 
 
 def estimate(_image: Any) -> Pose:
@@ -61,6 +62,8 @@ def test_camera_gaps_and_segments_are_flagged_once() -> None:
     assert [bool(ledger.flags & Flag.CAMERA_GAP) for ledger in seen] == [False, True, False, False]
     assert [bool(ledger.flags & Flag.FIRST) for ledger in seen] == [True, False, False, True]
     assert seen[-1].lost_camera == 4
+    causes = Flag.LOST_LINK | Flag.LOST_INCOMPLETE | Flag.LOST_NO_BUFFER | Flag.LOST_LATE
+    assert [ledger.flags & causes for ledger in seen] == [0, Flag.LOST_INCOMPLETE, 0, 0]
 
 
 def test_late_results_are_flagged() -> None:
@@ -81,7 +84,7 @@ class Told:
 
 
 def test_acquisition_counts_gaps_itself_and_names_the_causes_the_camera_knows() -> None:
-    account, camera = Account(), Told()
+    account, camera = Account(0), Told()
     account.take(Stamp(0, 0, None, 0), camera)  # type: ignore[arg-type]
     camera.lost = Lost(late=2)
     account.take(Stamp(0, 5, None, 0), camera)  # type: ignore[arg-type]
@@ -92,7 +95,7 @@ def test_acquisition_counts_gaps_itself_and_names_the_causes_the_camera_knows() 
 
 
 def test_frames_lost_after_the_last_delivery_count() -> None:
-    account, camera = Account(), Told()
+    account, camera = Account(0), Told()
     account.take(Stamp(0, 0, None, 0), camera)  # type: ignore[arg-type]
     camera.lost = Lost(late=7)
     account.finish(camera)  # type: ignore[arg-type]
@@ -100,9 +103,14 @@ def test_frames_lost_after_the_last_delivery_count() -> None:
 
 
 def test_frames_lost_before_the_first_delivery_count() -> None:
-    account, camera = Account(), Told()
+    account, camera = Account(0), Told()
     account.take(Stamp(0, 3, None, 0), camera)  # type: ignore[arg-type]
     assert account.gaps == 3
+    account = Account(None)  # a real camera begins where its counter stands
+    account.take(Stamp(0, 3, None, 0), camera)  # type: ignore[arg-type]
+    account.take(Stamp(0, 5, None, 0), camera)  # type: ignore[arg-type]
+    account.take(Stamp(1, 900, None, 0), camera)  # type: ignore[arg-type]
+    assert (account.gaps, account.segment) == (1, 1)
 
 
 def test_age_histogram_against_numpy() -> None:

@@ -12,7 +12,7 @@ from videofiles import MS, FakeTime, as_frame, cut, pictures, read_until_broken,
 from rtface.camera import video
 from rtface.camera.pacing import Pacer
 from rtface.camera.video import Truncated, VideoCamera, read_frames
-from rtface.types import CameraInfo, EndOfStream, Image, Lost, Stamp, UserError
+from rtface.types import CameraCounts, CameraInfo, EndOfStream, Image, Lost, Stamp, UserError
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def buffer(camera: VideoCamera) -> Image:
 
 
 def balanced(camera: VideoCamera, delivered: int) -> bool:
-    produced, lost = camera.counts()
+    produced, lost, _ = camera.counts()
     return produced == delivered + sum(lost) and sum(lost) == lost.late >= 0
 
 
@@ -63,7 +63,7 @@ def test_frames_come_at_their_deadlines(clip: Path, fake: FakeTime) -> None:
     assert len(fake.sleeps) == 10  # one sleep per frame, no spinning
     with pytest.raises(EndOfStream):
         camera.fill(out, 1.0)
-    assert camera.counts() == (10, Lost())
+    assert camera.counts() == CameraCounts(10, Lost())
 
 
 def test_the_given_rate_wins(clip: Path, fake: FakeTime) -> None:
@@ -94,7 +94,7 @@ def test_a_late_caller_loses_ids_and_gets_the_frame_of_now(clip: Path, fake: Fak
     fake.now += 60 * MS + 1  # at 100.000001 ms: 1, 2 and 3 (due at 80) are gone, 4 is due
     assert camera.fill(out := buffer(camera), 0) == Stamp(0, 4, 100 * MS, fake.now)
     assert (out == 4).all()
-    assert camera.counts() == (5, Lost(late=3))
+    assert camera.counts() == CameraCounts(5, Lost(late=3))
 
 
 def test_what_was_lost_at_the_end_is_counted(clip: Path, fake: FakeTime) -> None:
@@ -104,7 +104,9 @@ def test_what_was_lost_at_the_end_is_counted(clip: Path, fake: FakeTime) -> None
     fake.now += 3_600_000 * MS
     with pytest.raises(EndOfStream):
         camera.fill(buffer(camera), 1.0)
-    assert camera.counts() == (10, Lost(late=8))  # the file has 10 frames, however long we wait
+    assert camera.counts() == CameraCounts(
+        10, Lost(late=8)
+    )  # the file has 10 frames, however long we wait
 
 
 def test_a_sleep_that_is_too_long_loses_frames(clip: Path, fake: FakeTime) -> None:
@@ -139,7 +141,7 @@ def test_loop_goes_on_counting(
     assert play(camera, 25) == [(i, i % 10) for i in range(25)]
     fake.now += 20 * 33 * MS
     assert play(camera, 1, before=25) == [(56, 6)]
-    assert camera.counts() == (57, Lost(late=31))
+    assert camera.counts() == CameraCounts(57, Lost(late=31))
     # once to see whether it fits, then once in every round
     assert len(decoded) == (1 if from_memory else 1 + 6)
 
@@ -168,7 +170,7 @@ def test_decoding_that_is_too_slow_never_gives_old_frames(
     assert ids == [0, 1, 2, 5, 6, 7, 8, 9]
     with pytest.raises(EndOfStream):
         camera.fill(out, 1.0)
-    assert camera.counts() == (10, Lost(late=2))
+    assert camera.counts() == CameraCounts(10, Lost(late=2))
 
 
 def test_decoding_that_is_always_too_slow_times_out(
@@ -197,7 +199,7 @@ def test_as_fast_as_possible(clip: Path, fake: FakeTime) -> None:
     with pytest.raises(EndOfStream):
         camera.fill(out, 0)
     assert fake.sleeps == []
-    assert camera.counts() == (10, Lost())
+    assert camera.counts() == CameraCounts(10, Lost())
 
 
 @pytest.mark.parametrize("loop", [False, True])
@@ -215,7 +217,7 @@ def test_truncated_file_live(tmp_path: Path, fake: FakeTime, loop: bool, fast: b
     with pytest.raises(Truncated) as caught:
         camera.fill(out, 1.0)
     assert caught.value.frames == len(expected)
-    assert camera.counts() == (len(expected), Lost())
+    assert camera.counts() == CameraCounts(len(expected), Lost())
     with pytest.raises(EndOfStream):
         camera.fill(out, 1.0)
     assert balanced(camera, len(expected))
@@ -259,7 +261,7 @@ def test_close_twice_and_counts_stay(clip: Path, fake: FakeTime) -> None:
     fake.now += 10_000 * MS
     with pytest.raises(EndOfStream):
         camera.fill(buffer(camera), 1.0)
-    assert camera.counts() == (4, Lost())
+    assert camera.counts() == CameraCounts(4, Lost())
 
 
 def test_no_frame_before_start(clip: Path) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rtface.config import SyntheticSection, VideoSection
+from rtface.camera_config import (
+    AnyCamera,
+    GenicamSection,
+    PylonSection,
+    SyntheticSection,
+    VideoSection,
+)
 from rtface.types import Camera
 
 
-def open_camera(section: SyntheticSection | VideoSection) -> Camera:
-    """Return the camera a rig file describes, ready to start.
+def open_camera(name: str, section: AnyCamera) -> Camera:
+    """Return the camera that a rig file calls ``name``, ready to start.
 
     Raises
     ------
@@ -18,9 +24,25 @@ def open_camera(section: SyntheticSection | VideoSection) -> Camera:
     """
     if isinstance(section, SyntheticSection):
         return _open_synthetic(section)
-    from rtface.camera.video import VideoCamera
+    if isinstance(section, VideoSection):
+        if section.embedded:
+            from rtface.camera.embedded import open_embedded
 
-    return VideoCamera(section.file, section.rate_hz, section.loop, section.fast)
+            return open_embedded(name, section)
+        from rtface.camera.video import VideoCamera
+
+        return VideoCamera(section.file, section.rate_hz, section.loop, section.fast)
+    if isinstance(section, GenicamSection):
+        from rtface.camera.genicam import open_genicam
+
+        return open_genicam(name, section)
+    if isinstance(section, PylonSection):
+        from rtface.camera.pylon import open_pylon
+
+        return open_pylon(name, section)
+    from rtface.camera.uvc import UvcCamera
+
+    return UvcCamera(name, section)
 
 
 def _open_synthetic(section: SyntheticSection) -> Camera:

@@ -18,7 +18,7 @@ from rtface.camera.light import SeenLight
 from rtface.camera.pacing import NS_PER_S, Pacer
 from rtface.camera.stamping import PLAIN, Stamping
 from rtface.camera.truth import SyntheticTruth
-from rtface.types import CameraCounts, CameraInfo, Image, Lost, Stamp
+from rtface.types import CameraCounts, CameraInfo, CameraState, Image, Lost, Stamp
 
 #: where a simulated light shines, and how bright it is: grey values without and with it
 LIT = (slice(4, 36), slice(4, 36))
@@ -73,6 +73,8 @@ class SyntheticCamera:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.info = CameraInfo(height=height, width=width, bits=8, rate_hz=rate_hz)
+        self.first_id: int | None = 0
+        self.state = CameraState.READY
         self.known = SyntheticTruth(width, height, rate_hz, seed, nuisances)
         self._film = Film(seed, width, height, nuisances=nuisances)
         self._film.prepare()
@@ -86,6 +88,7 @@ class SyntheticCamera:
 
     def start(self) -> None:
         """Begin to expose; frame 0 comes one period later."""
+        self.state = CameraState.RUNNING
         self._pacer.start()
 
     def fill(self, out: Image, timeout_s: float) -> Stamp | None:

@@ -10,7 +10,15 @@ import numpy as np
 
 from rtface.camera.media import Truncated, declared_frames, probe, read_frames
 from rtface.camera.pacing import NS_PER_S, Pacer
-from rtface.types import CameraCounts, EndOfStream, Image, Lost, Stamp, UserError
+from rtface.types import (
+    CameraCounts,
+    CameraState,
+    EndOfStream,
+    Image,
+    Lost,
+    Stamp,
+    UserError,
+)
 
 __all__ = ["CLIP_BYTES", "Truncated", "VideoCamera", "declared_frames", "probe", "read_frames"]
 
@@ -60,6 +68,8 @@ class VideoCamera:
             why = f"{rate} Hz is no frame rate" if rate else "has no frame rate of its own"
             raise UserError(f"{fspath(path)}: {why}; give one in Hz, above 0")
         self.info = info._replace(rate_hz=float(rate))
+        self.first_id: int | None = 0
+        self.state = CameraState.READY
         self._clock = clock
         self._pacer = None if as_fast_as_possible else Pacer(round(NS_PER_S / rate), clock, sleep)
         self._frames = _looped(path) if loop else read_frames(path)
@@ -70,6 +80,7 @@ class VideoCamera:
 
     def start(self) -> None:
         """Begin: the first frame is due one period later."""
+        self.state = CameraState.RUNNING
         if self._pacer is not None:
             self._pacer.start()
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtface import __version__
-from rtface.cli import bridge, live, offline, prepare, session
+from rtface.cli import bridge, cameras, live, offline, prepare, session
 from rtface.types import UserError
 
 app = typer.Typer(
@@ -19,8 +19,8 @@ app = typer.Typer(
     help="""Mouse-face keypoints from a live camera, every frame accounted for and timed.
 
     Start with **rtface demo**, then **rtface listen** in a second terminal. For your own camera:
-    **rtface init rig.toml**, **rtface check rig.toml**, **rtface run rig.toml**. Add **--record
-    DIR** to keep everything.
+    **rtface init rig.toml** and **rtface cameras**, **rtface check rig.toml**, **rtface run
+    rig.toml**. Add **--record DIR** to keep everything.
 
     Exit codes: 0 done; 1 something of rtface died while running; 2 something you can mend (one
     line says what).""",
@@ -65,6 +65,7 @@ for _command in (
     live.run,
     live.listen,
     prepare.init,
+    cameras.cameras,
     prepare.check,
     prepare.doctor,
     session.replay,

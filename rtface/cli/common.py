@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -33,11 +33,17 @@ def stop_switch() -> Callable[[], bool]:
 
 
 @contextlib.contextmanager
-def naming(rig_file: Path | None) -> Iterator[None]:
-    """Put the rig file's name before an error that names one of its keys."""
+def naming(
+    rig_file: Path | str | None, cameras: Mapping[str, Path] | None = None
+) -> Iterator[None]:
+    """Put the rig file's name before an error that names one of its keys.
+
+    With several files ``cameras`` says in which each camera is.
+    """
     try:
         yield
     except UserError as error:
         if rig_file and str(error).startswith("camera."):
-            raise UserError(f"{rig_file}: {error}") from None
+            camera = str(error).split(".", 2)[1]
+            raise UserError(f"{(cameras or {}).get(camera, rig_file)}: {error}") from None
         raise

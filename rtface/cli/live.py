@@ -60,7 +60,7 @@ def demo(
     name: Name = "",
 ) -> None:
     """Track a synthetic mouse, publish its keypoints, and compare them with the exact truth."""
-    from rtface.config import SyntheticSection
+    from rtface.camera_config import SyntheticSection
     from rtface.demo import TruthCheck, demo_rig
     from rtface.engine.bundle import load_bundle
     from rtface.run import run_rig
@@ -92,8 +92,9 @@ def demo(
 
 
 def run(
-    rig_file: Annotated[
-        Path | None, typer.Argument(metavar="RIG.toml", help="Written by `rtface init`.")
+    rig_files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RIG.toml", help="One or several, of `rtface init`."),
     ] = None,
     video: Annotated[
         Path | None, typer.Option(help="Play this file as the camera instead of a rig file.")
@@ -110,22 +111,32 @@ def run(
     subject: Subject = "",
     name: Name = "",
 ) -> None:
-    """Track the cameras of a rig file (or one video) until Ctrl-C."""
-    from rtface.config import Rig, VideoSection, load_rig
+    """Track the cameras of one or several rig files (or one video) until Ctrl-C.
+
+    The cameras of several files run together, on one clock: names of cameras must differ, and the
+    sections [engine], [stream], [ring] and [record] be the same or left out of all files but one.
+    """
+    from rtface.camera_config import VideoSection
+    from rtface.config import Rig, load_rig
+    from rtface.join import join_rigs
     from rtface.run import run_rig
     from rtface.show import StatusLine, summary
 
-    if (rig_file is None) == (video is None):
+    files = rig_files or []
+    if bool(files) == (video is not None):
         raise UserError("give either a rig file or --video FILE; 'rtface init' writes a rig file")
-    if rig_file:
+    rigs = []
+    if files:
         if rate or loop or fast:
             raise UserError("--rate, --loop and --fast go with --video; the rig file has its own")
-        rig = load_rig(rig_file)
+        rigs = [(path, load_rig(path)) for path in files]
+        rig = join_rigs(rigs)
     else:
         section = VideoSection(kind="video", file=str(video), rate_hz=rate, loop=loop, fast=fast)
         rig = Rig(name="video", camera={"cam1": section})
     rig, label = _with_record(rig, record, subject, name)
-    with naming(rig_file), StatusLine() as line:
+    owners = {camera: path for path, one in rigs for camera in one.camera}
+    with naming(" and ".join(str(path) for path in files), owners), StatusLine() as line:
         supervisor = run_rig(
             rig,
             stop_switch(),

@@ -15,7 +15,7 @@ def init(
     rig_file: Annotated[Path, typer.Argument(metavar="RIG.toml")] = Path("rig.toml"),
 ) -> None:
     """Write a commented rig file to start from."""
-    from rtface.config import TEMPLATE
+    from rtface.template import TEMPLATE
 
     try:
         with rig_file.open("x", encoding="utf-8") as file:

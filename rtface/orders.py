@@ -1,0 +1,52 @@
+"""Orders of the control port on their way to the child that carries them out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from rtface.config import Rig
+from rtface.process import Process
+from rtface.types import UserError
+
+
+def pass_trigger(rig: Rig, processes: Iterable[Process], camera: str) -> None:
+    """Have a camera expose one frame.
+
+    Raises
+    ------
+    UserError
+        There is no such camera, or the rig file does not set it to software triggers.
+    """
+    section = rig.camera.get(camera)
+    if section is None:
+        raise UserError(f"there is no camera {camera!r}; there are {', '.join(rig.camera)}")
+    trigger = getattr(section, "trigger", None)
+    if trigger is None or trigger.source != "Software":
+        raise UserError(f"camera.{camera}.trigger.source is not 'Software' in the rig file")
+    for process in processes:
+        if (process.role, process.camera) == ("acquire", camera):
+            process.order("trigger")
+
+
+def pass_to_recorder(recorder: Process | None, order: str, fields: dict[str, str]) -> None:
+    """Pass ``record``, ``stop_record`` or ``annotate`` on.
+
+    Raises
+    ------
+    UserError
+        Nothing records, or what is asked for is already so.
+    """
+    if recorder is None:
+        raise UserError("this run records nothing; give it --record DIR or [record] folder")
+    if recorder.state != "running":
+        raise UserError(f"the recorder is gone or not ready ({recorder.state})")
+    state = recorder.counts.get("state")
+    if order == "record" and state != "waiting":
+        raise UserError(f"already recording into {recorder.counts.get('folder')}")
+    if order != "record" and state != "recording":
+        raise UserError("nothing is being recorded")
+    if not recorder.order(order, t_host_ns=time.perf_counter_ns(), **fields):
+        raise UserError("the recorder does not listen; see its state in the status")
+    if order != "annotate":  # until it says so itself, a second later
+        recorder.counts["state"] = "recording" if order == "record" else "ending"

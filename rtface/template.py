@@ -1,0 +1,86 @@
+"""The rig file that ``rtface init`` writes: every key, with its default and what it is for."""
+
+TEMPLATE = """\
+# A rig: what rtface runs and where results leave. Every key is shown, those that are not commented
+# out with their defaults; `rtface check FILE` says what would run. Lengths are in px.
+name = "rig"                  # shown in status messages
+
+# One table per camera; its name (1-10 of a-z, 0-9, _) becomes part of every topic and ring.
+[camera.cam1]
+kind = "synthetic"            # a rendered face with known truth, no hardware needed
+width = 640
+height = 480
+rate_hz = 100.0
+seed = 1                      # which mouse, 0 to 999
+nuisances = true              # flashes, scanning light in the pupil, a spout, a knocked camera
+# sim_delay_us = 0.0          # frames come this long after the middle of their exposure
+# sim_clock_ppm = 0.0         # how much too fast the camera's own clock runs
+# sim_pairs = false           # its clock is latched together with the host's each second
+# sim_light = "light.bin"     # a simulated light to look at (calibration/latency.py)
+# line0_s = [1.0, 5.0]        # input line 0 is high from, to; to try recording by a TTL
+# bbox = [0, 0, 640, 480]     # track only this part: left, top, width, height
+# stamp_means = "midpoint"    # or "start", "end", "trigger", "readout_end": what the stamp marks
+# exposure_us = 1000.0        # exposure time, or "frame": as each frame says
+# trigger_delay_us = 0.0      # stamp_means = "trigger": from there to the exposure's start
+# readout_us = 0.0            # stamp_means = "readout_end": from the exposure's end to there
+# row_us = 0.0                # rolling shutter: from row to row
+# delay_us = 0.0              # from the stamped moment to the delivery of the fastest frames
+# delay_err_us = 10000.0      # bound on its error; one frame period if left out
+# latency = "latency.json"    # measured (calibration/latency.py), instead of the two above
+
+# [camera.cam2]
+# kind = "video"              # a file played as if it were a camera
+# file = "mouse.avi"          # relative to this file
+# rate_hz = 100.0             # the file's own rate if left out
+# loop = true                 # start again at the end
+# fast = false                # true: as fast as possible instead of at a rate
+# embedded = ["timestamp", "frame_counter", "gpio"]   # what a Point Grey camera wrote into the
+                              # first pixels, in its order; lossless recordings only
+
+# [camera.cam3]               # a real camera; `rtface cameras` prints a table to paste
+# kind = "genicam"            # through its vendor's GenTL producer; or "pylon" (Basler's pypylon)
+# producer = "FLIR_GenTL.cti" # looked for in GENICAM_GENTL64_PATH and usual folders if left out
+# serial = "21512345"         # which camera; or user_id = "face", or model
+# rate_hz = 100.0             # frames per second; with a trigger that of the trigger
+# width = 640                 # what is left out stays as the camera has it
+# height = 480
+# offset_x = 0
+# offset_y = 0
+# pixel_format = "Mono8"
+# gain_db = 0.0
+# trigger = {source = "Line0", activation = "RisingEdge", overlap = "ReadOut"}
+# strobe_line = "Line1"       # output, high while it exposes: for the DAQ
+# chunks = ["ExposureTime", "LineStatusAll"]   # sent with every frame
+# settings = {BlackLevel = 0.0}   # any other feature by its GenICam name
+# on_gone = "wait"            # when it is unplugged: wait until it is back, or "stop"
+
+# [camera.cam4]
+# kind = "uvc"                # a webcam through OpenCV: the host's times, losses unknown
+# device = 0
+# rate_hz = 30.0
+
+[engine]
+bundle = "default"            # or a folder with model.onnx and model.json
+runtime = "onnxruntime"       # "null" runs no network and measures the path alone
+threads = 1                   # more only if one core misses the frame budget
+
+[stream]
+host = "127.0.0.1"            # this machine only; use an SSH tunnel from elsewhere
+control_port = 5580
+data_port = 5581              # first camera; the next ones 2 further each
+status_port = 5582
+
+[ring]
+frames_s = 2.0                # kept in memory for readers that lag
+results_s = 30.0
+
+[record]
+# folder = "recordings"       # relative to this file; nothing is recorded without it
+start = "run"                 # or "command" (control port), or "line" (while an input line is high)
+line = 0                      # which input line of the first camera
+video = "x264"                # "ffv1" is lossless, "nvenc" needs an NVIDIA GPU, "none": no video
+quality = 18                  # of x264 and nvenc; smaller is better
+part_s = 60.0                 # length of one video file, s
+warn_free_mb = 10000          # warn below this much room on the disk
+stop_free_mb = 1000           # stop recording, not the stream, below this much
+"""

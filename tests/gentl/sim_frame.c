@@ -1,0 +1,151 @@
+/* What a frame consists of: lines of the clip or of a gradient, padding, and chunks. */
+#include <string.h>
+
+#include "sim.h"
+
+static const sim_format FORMATS[] = {
+    {"Mono8", 0x01080001, 8, 8},         {"Mono10", 0x01100003, 16, 10},
+    {"Mono12", 0x01100005, 16, 12},      {"Mono16", 0x01100007, 16, 16},
+    {"Mono10p", 0x010A0046, 10, 10},     {"Mono12p", 0x010C0047, 12, 12},
+    {"Mono12Packed", 0x010C0006, 12, 12}, {"BayerRG8", 0x01080009, 8, 8},
+};
+
+const sim_format *sim_format_named(const char *name) {
+    for (size_t i = 0; i < sizeof FORMATS / sizeof *FORMATS; i++)
+        if (strcmp(FORMATS[i].name, name) == 0) return &FORMATS[i];
+    return NULL;
+}
+
+/* Either that of the clip, or Mono8, which the camera makes of it. */
+const sim_format *sim_format_now(const sim_camera *camera) {
+    bool native = camera->stored[R_PIXEL_FORMAT].i == camera->format->pfnc;
+    return native ? camera->format : &FORMATS[0];
+}
+
+size_t sim_stride(const sim_camera *camera) {
+    size_t pixels = (size_t)camera->stored[R_WIDTH].i;
+    return pixels * (size_t)sim_format_now(camera)->bits / 8 +
+           (size_t)camera->config.line_padding;
+}
+
+/* The eight upper bits of pixel x of a line: what a camera sends when asked for Mono8. */
+static uint8_t upper_bits(const sim_format *format, const uint8_t *line, size_t x) {
+    if (format->bits == 8) return line[x];
+    if (format->bits == 16) {
+        unsigned value = line[2 * x] | (unsigned)line[2 * x + 1] << 8;
+        return (uint8_t)(value >> (format->significant - 8));
+    }
+    if (strcmp(format->name, "Mono12Packed") == 0) return line[x / 2 * 3 + (x % 2) * 2];
+    size_t bit = x * (size_t)format->bits; /* Mono10p, Mono12p: least significant bit first */
+    unsigned two = line[bit / 8] | (unsigned)line[bit / 8 + 1] << 8;
+    return (uint8_t)(two >> (bit % 8) >> (format->bits - 8));
+}
+
+static void fill_from_clip(sim_camera *camera, int64_t index, uint8_t *out) {
+    const sim_format *native = camera->format, *now = sim_format_now(camera);
+    size_t full = (size_t)camera->config.width * (size_t)native->bits / 8;
+    size_t lines = (size_t)camera->stored[R_HEIGHT].i, width = (size_t)camera->stored[R_WIDTH].i;
+    size_t bytes = width * (size_t)now->bits / 8, stride = sim_stride(camera);
+    const uint8_t *in = camera->clip + (size_t)index * full * (size_t)camera->config.height +
+                        (size_t)camera->stored[R_OFFSET_Y].i * full +
+                        (size_t)camera->stored[R_OFFSET_X].i * (size_t)native->bits / 8;
+    if (now == native && bytes == full && stride == full) {
+        memcpy(out, in, full * lines);
+        return;
+    }
+    for (size_t y = 0; y < lines; y++, in += full, out += stride) {
+        if (now == native) memcpy(out, in, bytes);
+        else
+            for (size_t x = 0; x < width; x++) out[x] = upper_bits(native, in, x);
+        memset(out + bytes, 0xEE, stride - bytes); /* padding must not pass for image */
+    }
+}
+
+/* Value (x + y + index) mod 256: each line is a piece of one long line that repeats itself. */
+static void fill_gradient(sim_camera *camera, int64_t index, uint8_t *out) {
+    static _Thread_local uint8_t ramp[2 * (16384 + 256)];
+    size_t step = sim_format_now(camera)->bits == 16 ? 2 : 1; /* Mono10 and 12 stay in range */
+    size_t bytes = sim_stride(camera) - (size_t)camera->config.line_padding;
+    size_t lines = (size_t)camera->stored[R_HEIGHT].i;
+    if (bytes > sizeof ramp - 256 * step) bytes = sizeof ramp - 256 * step;
+    for (size_t i = 0; i < bytes / step + 256; i++) {
+        ramp[step * i] = (uint8_t)i;
+        if (step == 2) ramp[2 * i + 1] = 0;
+    }
+    uint8_t *line = out;
+    for (size_t y = 0; y < lines; y++, line += sim_stride(camera)) {
+        memcpy(line, ramp + step * ((y + (size_t)index) & 255), bytes);
+        memset(line + bytes, 0xEE, sim_stride(camera) - bytes);
+    }
+    memcpy(out, &index, 8); /* which frame this is */
+}
+
+static void put(uint8_t *out, uint64_t value, size_t bytes, bool big_endian) {
+    for (size_t i = 0; i < bytes; i++)
+        out[big_endian ? bytes - 1 - i : i] = (uint8_t)(value >> (8 * i));
+}
+
+/* Chunks in the layout of GigE Vision (big endian) and USB3 Vision (little endian): each datum is
+ * followed by its id and its length, and the image is the first. Other consumers get the list. */
+static size_t add_chunks(sim_camera *camera, const sim_exposure *e, uint8_t *base, size_t image,
+                         front_frame *frame) {
+    bool big = strcmp(camera->config.tl_type, "GEV") == 0;
+    bool ticks = strcmp(camera->config.names, "pgr") == 0; /* only newer cameras send ns */
+    int64_t time = ticks ? (int64_t)sim_ticks(camera, e->record.device_ns) : e->record.device_ns;
+    const sim_value values[SIM_CHUNKS] = {{.i = time},
+                                          {.i = e->record.frame_id},
+                                          {.f = e->exposure_us},
+                                          {.f = e->gain},
+                                          {.i = e->lines}};
+    uint8_t *out = base + image;
+    put(out, 1, 4, big);
+    put(out + 4, image, 4, big);
+    frame->chunks[frame->chunk_count++] = (SINGLE_CHUNK_DATA){1, 0, image};
+    out += 8;
+    for (uint64_t c = 0; c < SIM_CHUNKS; c++) {
+        if (!camera->chunk_enable[c]) continue;
+        put(out, (uint64_t)values[c].i, 8, big);
+        put(out + 8, SIM_CHUNK_ID + c, 4, big);
+        put(out + 12, 8, 4, big);
+        frame->chunks[frame->chunk_count++] =
+            (SINGLE_CHUNK_DATA){SIM_CHUNK_ID + c, out - base, 8};
+        out += 16;
+    }
+    return (size_t)(out - base);
+}
+
+void sim_fill(sim_camera *camera, const sim_exposure *e, front_buffer *buffer) {
+    front_frame *frame = &buffer->frame;
+    const sim_config *config = &camera->config;
+    size_t image = sim_stride(camera) * (size_t)camera->stored[R_HEIGHT].i;
+    frame->frame_id = (uint64_t)e->record.frame_id;
+    frame->width = (size_t)camera->stored[R_WIDTH].i;
+    frame->height = (size_t)camera->stored[R_HEIGHT].i;
+    frame->x_offset = (size_t)camera->stored[R_OFFSET_X].i;
+    frame->y_offset = (size_t)camera->stored[R_OFFSET_Y].i;
+    frame->x_padding = (size_t)config->line_padding;
+    frame->pixel_format = sim_format_now(camera)->pfnc;
+    frame->has_timestamp = config->has_timestamp;
+    frame->has_timestamp_ns = config->has_timestamp && config->has_timestamp_ns;
+    frame->timestamp = sim_ticks(camera, e->record.device_ns);
+    /* The camera sends ticks; nanoseconds are what the producer makes of them. */
+    frame->timestamp_ns = (uint64_t)((unsigned __int128)frame->timestamp * 1000000000u /
+                                     (uint64_t)config->tick_hz);
+    frame->data_size = frame->filled = sim_payload(camera);
+    if (frame->data_size > buffer->size) {
+        frame->incomplete = true;
+        frame->filled = 0;
+        return;
+    }
+    uint8_t *out = buffer->base;
+    if (camera->clip) fill_from_clip(camera, e->record.clip_index, out);
+    else fill_gradient(camera, e->record.clip_index, out);
+    if (e->record.what == WHAT_INCOMPLETE) {
+        /* The lower half was never sent. */
+        frame->incomplete = true;
+        frame->filled = image / 2;
+        memset(out + frame->filled, 0, frame->data_size - frame->filled);
+    } else if (camera->stored[R_CHUNK_MODE].i) {
+        frame->chunk_payload = add_chunks(camera, e, out, image, frame);
+    }
+}
