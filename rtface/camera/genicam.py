@@ -60,6 +60,7 @@ class GenicamLink:
         self._chunks = frozenset(section.chunks)
         self.info, self._pixels = set_up(self.nodes, section, name)
         self._fit_padding(0)
+        self._first_register = self._reads_first_register()
         self._clock = DeviceClock(self.nodes)
         self._time_field: str | None = ""  # found with the first buffer
         self._acquirer.add_callback(
@@ -153,8 +154,22 @@ class GenicamLink:
             raise LinkLost(str(error)) from None
 
     def alive(self) -> bool:
-        """Whether a register can be read from the device itself."""
+        """Whether the device itself answers.
+
+        A feature may be remembered in layers below the one that can be made to forget; so the first
+        register is read past all of them, where the device has one there (GigE Vision and USB3
+        Vision put their version there).
+        """
+        if self._first_register:
+            return self._reads_first_register()
         return self.nodes.answers("Width")
+
+    def _reads_first_register(self) -> bool:
+        try:
+            self._acquirer.remote_device.port.read(0, 4)
+        except self._errors:
+            return False
+        return True
 
     def trigger(self) -> None:
         """Expose once."""
