@@ -24,6 +24,8 @@ from gentlsim import (
 )
 from harvesters.core import Callback, Harvester, ImageAcquirer
 
+pytestmark = pytest.mark.cameras
+
 Build = Callable[..., Simulator]
 
 

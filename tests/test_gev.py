@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from gentlsim import build_producer
 
-pytestmark = [pytest.mark.gige, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cameras, pytest.mark.timeout(180)]
 FAKE_CAMERA = "arv-fake-gv-camera-0.8"
 PACKAGES = "pkg-config aravis-tools libaravis-dev libusb-1.0-0-dev"
 

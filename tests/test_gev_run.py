@@ -11,7 +11,7 @@ from test_simulator import account_of
 from rtface.rings import FrameRingReader
 
 __all__ = ["producer"]  # a fixture
-pytestmark = [pytest.mark.gige, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cameras, pytest.mark.timeout(180)]
 RIG = """kind = "genicam"
 producer = "{producer}"
 serial = "{serial}"

@@ -145,6 +145,7 @@ def test_contradictions_name_both_files_and_the_key(
     assert "\n" not in message
 
 
+@pytest.mark.cameras
 @pytest.mark.timeout(120)
 def test_two_rig_files_in_one_run(tmp_path: Path, tiny_bundle: Path, ring_dir: Path) -> None:
     control, data, status = free_ports()

@@ -25,6 +25,8 @@ from rtface.camera.producers import VARIABLE
 from rtface.camera.pycapture.embedded import Told, cycle_time, words
 from rtface.clock import CYCLE_WRAP_NS, cycle_ns
 
+pytestmark = pytest.mark.cameras
+
 pytest.importorskip("harvesters")
 cases = pytest.importorskip("pycapture_cases")
 

@@ -23,7 +23,8 @@ from rtface.camera.sfnc import NodeRefused
 from rtface.camera_config import PylonSection, TriggerSection
 from rtface.types import CameraInfo, CameraState, Image, Lost, Stamp, UserError
 
-pytest.importorskip("pypylon")
+pytestmark = pytest.mark.cameras
+
 FIRST, SECOND = "0815-0000", "0815-0001"
 SECTION = PylonSection(kind="pylon", rate_hz=90.0, serial=FIRST, width=64, height=48)
 

@@ -14,7 +14,7 @@ from test_simulator import account_of, camera, clip, simulate
 
 from rtface.rings import FrameRingReader
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.cameras
 
 
 class Watcher:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface.camera.device import Buffer, DeviceCamera, LinkLost
-from rtface.camera.gentl import Producers, errors, library, lost, names_of
+from rtface.camera.gentl import Answers, Producers, errors, library, lost, names_of
 from rtface.camera.nodes import GenicamNodes
 from rtface.camera.pixels import reader
 from rtface.camera.producers import find_producers
@@ -60,7 +60,7 @@ class GenicamLink:
         self._chunks = frozenset(section.chunks)
         self.info, self._pixels = set_up(self.nodes, section, name)
         self._fit_padding(0)
-        self._first_register = self._reads_first_register()
+        self._answers = Answers(self._acquirer, self.nodes)
         self._clock = DeviceClock(self.nodes)
         self._time_field: str | None = ""  # found with the first buffer
         self._acquirer.add_callback(
@@ -154,22 +154,8 @@ class GenicamLink:
             raise LinkLost(str(error)) from None
 
     def alive(self) -> bool:
-        """Whether the device itself answers.
-
-        A feature may be remembered in layers below the one that can be made to forget; so the first
-        register is read past all of them, where the device has one there (GigE Vision and USB3
-        Vision put their version there).
-        """
-        if self._first_register:
-            return self._reads_first_register()
-        return self.nodes.answers("Width")
-
-    def _reads_first_register(self) -> bool:
-        try:
-            self._acquirer.remote_device.port.read(0, 4)
-        except self._errors:
-            return False
-        return True
+        """Whether the device itself answers."""
+        return self._answers()
 
     def trigger(self) -> None:
         """Expose once."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rtface.camera.device import LinkLost
+from rtface.camera.nodes import GenicamNodes
 from rtface.camera.sensor import Names
 from rtface.types import UserError
 
@@ -151,3 +152,30 @@ def told(info: Any, key: str) -> str:
 def names_of(info: Any) -> Names:
     """Return what a device is chosen by."""
     return Names(told(info, "serial_number"), told(info, "user_defined_name"), told(info, "model"))
+
+
+class Answers:
+    """Asks a device whether it is still there. Belongs to the thread that opened it.
+
+    A feature's value may be remembered in layers below the one that can be made to forget. So the
+    first register is read past all of them, where the device has one there: GigE Vision and USB3
+    Vision put their version there.
+    """
+
+    def __init__(self, acquirer: Any, nodes: GenicamNodes) -> None:
+        self._acquirer, self._nodes = acquirer, nodes
+        self._errors = errors()
+        self._has_first_register = self._reads_first_register()
+
+    def __call__(self) -> bool:
+        """Return whether the device itself answers."""
+        if self._has_first_register:
+            return self._reads_first_register()
+        return self._nodes.answers("Width")
+
+    def _reads_first_register(self) -> bool:
+        try:
+            self._acquirer.remote_device.port.read(0, 4)
+        except self._errors:
+            return False
+        return True

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rtface.camera.gentl import POLL_MS, errors, library
+from rtface.camera.gentl import POLL_MS, Answers, errors, library
 from rtface.camera.ids import IdCounter
 from rtface.camera.pixels import Bytes
 from rtface.camera.pycapture.constants import FORMATS, GRAB_MODE
@@ -40,6 +40,7 @@ class Stream:
         self._acquirer, self._features = acquirer, features
         self._errors = errors()
         self._clock = DeviceClock(features.nodes)
+        self._answers = Answers(acquirer, features.nodes)
         self.embedded = Embedded(features)
         self.running = False
         self._incomplete = 0
@@ -115,7 +116,7 @@ class Stream:
 
     def answers(self) -> bool:
         """Whether the device itself answers."""
-        return self._features.nodes.answers("Width")
+        return self._answers()
 
     def _fetch(self, timeout_s: float) -> Any:
         """Return a raw buffer, or None; raises if one came damaged."""
