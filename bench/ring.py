@@ -52,7 +52,7 @@ def costs(n: int) -> list[dict[str, Any]]:
         "write a frame, without the copy": publish_frame,
         "read the newest frame": lambda: seen.newest(-1),
         "write a result, 15 keypoints": lambda: results.write(ledger, pose),
-        "read a result": lambda: found.read(results.ring._seq - 1),  # noqa: SLF001 - no other way
+        "read a result": lambda: found.read(results.ring._seq - 1),
     }
     times: dict[str, list[int]] = {name: [] for name in steps}
     for _ in range(n):  # side by side, so that a slow moment of the machine hits all of them

@@ -128,3 +128,11 @@ def test_record(tmp_path: Path) -> None:
         assert recording["faults"] == []
         assert all(ratio < 10 for ratio in case["ratios"].values())
     assert "recording against not" in printed
+
+
+def test_camera(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "camera")
+    ours, bare, manual = results["rows"]
+    assert ours["frames"] > 500  # of 1000
+    assert all(0 < row["us per frame"] < 20_000 for row in (ours, bare, manual))
+    assert "times the bindings alone" in printed
