@@ -95,6 +95,7 @@ def test_sessions_by_the_control_port(tmp_path: Path, tiny_bundle: Path) -> None
         assert session.ended.fields["why"] == "asked"
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(120)
 def test_a_session_by_a_line_of_the_camera(tmp_path: Path, tiny_bundle: Path) -> None:
     camera = SMALL + "line0_s = [1.0, 2.5]\n"
