@@ -85,7 +85,8 @@ def run(line: child.Line) -> None:
 
 def _loop(line: child.Line, camera: Camera, ring: FrameRingWriter, wake: Wake) -> None:
     line.report("ready", **camera.info._asdict())
-    while line.order() is None:  # the tracker attaches first, so that no frame is unaccounted
+    # the tracker attaches first, so that no frame is unaccounted
+    while (order := line.order()) is None or order["cmd"] != "go":
         if line.stopping:
             return
         time.sleep(0.005)
@@ -101,6 +102,8 @@ def _loop(line: child.Line, camera: Camera, ring: FrameRingWriter, wake: Wake) -
     state = camera.state
     while not line.stopping:
         try:
+            if order := line.order():
+                _obey(order, camera)
             stamp = camera.fill(image, FILL_TIMEOUT_S)
         except EndOfStream:
             break
@@ -113,8 +116,6 @@ def _loop(line: child.Line, camera: Camera, ring: FrameRingWriter, wake: Wake) -
             ring.commit(stamp, account.lost)
             wake.notify()
             image = ring.begin()
-        if order := line.order():
-            _obey(order, camera)
         ring.ring.beat()
         if now >= report_due_ns or camera.state is not state:
             report_due_ns, state = now + REPORT_EVERY_NS, camera.state

@@ -15,6 +15,8 @@ from rtface.types import UserError
 
 CAMERA_NAME = re.compile(r"[a-z0-9_]{1,10}")
 LOOPBACK = ("127.0.0.1", "localhost")
+#: cameras of one run, and letters of a rig's name
+MAX_CAMERAS, MAX_NAME = 4, 32
 
 _OR_KINDS = ", ".join(f'"{kind}"' for kind in KINDS[:-1]) + f' or "{KINDS[-1]}"'
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -86,8 +88,10 @@ class RecordSection(Section):
 class Rig(Section):
     """Everything one rig file says."""
 
-    name: str = Field("rig", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="shown in status")
-    camera: dict[str, CameraSection] = Field(min_length=1, max_length=4)
+    name: str = Field(
+        "rig", pattern=rf"^[A-Za-z0-9_-]{{1,{MAX_NAME}}}$", description="shown in status"
+    )
+    camera: dict[str, CameraSection] = Field(min_length=1, max_length=MAX_CAMERAS)
     engine: EngineSection = EngineSection()
     stream: StreamSection = StreamSection()
     ring: RingSection = RingSection()

@@ -159,6 +159,10 @@ class FrameTimer:
         }
 
 
+#: a second clock that runs faster or slower by more is none
+MAX_SLOPE = 2e-3
+
+
 class PairFit:
     """Maps a device's clock to the host's by pairs that were latched together. Not thread-safe."""
 
@@ -211,7 +215,7 @@ class PairFit:
         self._closest = float(half.min() + np.median(residual))
 
     def host(self, device_ns: int) -> tuple[int, int] | None:
-        """Return the host's time of a device's stamp and the bound on its error, ns."""
+        """Return the host's time of a device's stamp and the bound on its error, ns; or None."""
         if len(self._pairs) < 2:
             return None
         slope, offset = self._line
@@ -220,4 +224,6 @@ class PairFit:
         of_slope, of_both, of_value = self._spread
         spread = math.sqrt(max(0.0, (of_slope * x + 2 * of_both) * x + of_value))
         error = self._closest + 2 * spread + abs(x) * 1e-6
+        if abs(slope) - 2 * math.sqrt(of_slope) > MAX_SLOPE:
+            return None  # these pairs are not in the unit of the stamps, or of no clock
         return host + x + round(slope * x + offset), math.ceil(error)

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtface.camera_config import Section
-from rtface.config import Rig, parse_rig
+from rtface.config import MAX_CAMERAS, MAX_NAME, Rig, parse_rig
 from rtface.types import UserError
 
 #: sections of which a run has one
 SHARED = ("engine", "stream", "ring", "record")
-MAX_CAMERAS = 4
-MAX_NAME = 32
 
 
 def join_rigs(rigs: Sequence[tuple[Path, Rig]]) -> Rig:

@@ -16,7 +16,8 @@ def pass_trigger(rig: Rig, processes: Iterable[Process], camera: str) -> None:
     Raises
     ------
     UserError
-        There is no such camera, or the rig file does not set it to software triggers.
+        There is no such camera, the rig file does not set it to software triggers, or it is not
+        armed.
     """
     section = rig.camera.get(camera)
     if section is None:
@@ -26,7 +27,11 @@ def pass_trigger(rig: Rig, processes: Iterable[Process], camera: str) -> None:
         raise UserError(f"camera.{camera}.trigger.source is not 'Software' in the rig file")
     for process in processes:
         if (process.role, process.camera) == ("acquire", camera):
-            process.order("trigger")
+            state = process.counts.get("state", "armed") if process.armed else "starting"
+            if state in ("starting", "gone"):
+                raise UserError(f"camera {camera} is {state}; no trigger was given")
+            if not process.order("trigger"):
+                raise UserError(f"camera {camera} does not listen; no trigger was given")
 
 
 def pass_to_recorder(recorder: Process | None, order: str, fields: dict[str, str]) -> None:

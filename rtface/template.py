@@ -37,9 +37,9 @@ nuisances = true              # flashes, scanning light in the pupil, a spout, a
 # embedded = ["timestamp", "frame_counter", "gpio"]   # what a Point Grey camera wrote into the
                               # first pixels, in its order; lossless recordings only
 
-# [camera.cam3]               # a real camera; `rtface cameras` prints a table to paste
+# [camera.cam3]               # a real camera; `rtface cameras` prints a table
 # kind = "genicam"            # through its vendor's GenTL producer; or "pylon" (Basler's pypylon)
-# producer = "FLIR_GenTL.cti" # looked for in GENICAM_GENTL64_PATH and usual folders if left out
+# producer = "/opt/spinnaker/lib/spinnaker-gentl/Spinnaker_GenTL.cti"   # looked for if left out
 # serial = "21512345"         # which camera; or user_id = "face", or model
 # rate_hz = 100.0             # frames per second; with a trigger that of the trigger
 # width = 640                 # what is left out stays as the camera has it

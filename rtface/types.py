@@ -166,7 +166,7 @@ class SoftwareTriggered(Protocol):
     """A camera that can be told to expose."""
 
     def trigger(self) -> None:
-        """Expose one frame; UserError if the camera is not set to software triggers."""
+        """Expose one frame; what the camera does not take now is a missed trigger."""
 
 
 @dataclass(frozen=True, slots=True)

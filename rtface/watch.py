@@ -6,7 +6,7 @@ from typing import Any
 
 #: states that are worth a remark when a camera comes into them
 FAULTS = {
-    "gone": "gone (unplugged, or its driver failed); it is being looked for",
+    "gone": "gone (unplugged, or its driver failed)",
     "silent": "delivers no frames, though it should expose by itself; see its cable and its rate",
 }
 
@@ -32,6 +32,6 @@ class CameraWatch:
                 f"camera {camera}: back after {counts['delivered']} frames, "
                 f"segment {now[1]}; its clock is found anew"
             )
-        elif state in FAULTS and now[0] in ("running", "waiting"):
+        elif state == "silent" and now[0] == "running":
             remarks.append(f"camera {camera}: delivers frames again")
         return remarks

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtface.camera.device import LinkLost
 from rtface.camera.ids import LONGEST_RUN, IdCounter, add, causes, missed_triggers
 from rtface.camera.pixels import gray_of_mosaic, needs_even, pixel_format, reader
 from rtface.camera.producers import VARIABLE, find_producers
+from rtface.camera.sensor import set_up
 from rtface.camera.sfnc import NodeRefused, Setting, Value, apply, in_range, plan
 from rtface.camera_config import GenicamSection
 from rtface.types import Lost, UserError
@@ -19,7 +21,7 @@ from rtface.watch import CameraWatch
 
 def steps(raws: list[int]) -> list[int | None]:
     counter = IdCounter()
-    return [counter.step(raw) for raw in raws]
+    return [counter.step(raw, 3000) for raw in raws]
 
 
 @pytest.mark.parametrize(
@@ -45,13 +47,21 @@ def test_ids_are_followed_through_their_wraps(raws: list[int], expected: list[An
 @given(st.integers(1, 65535), st.lists(st.integers(1, 3000), max_size=200))
 def test_a_16_bit_counter_is_counted_exactly(first: int, gaps: list[int]) -> None:
     counter = IdCounter()
-    counter.step(first)
+    counter.step(first, 0)
     position = first - 1  # 0 to 65534: the 65535 ids from 1
     for gap in gaps:
         position += gap
         after = position % 65535 + 1
         # below 65536 nothing but its fall tells the width, so a fall has to be a wrap
-        assert counter.step(after) == gap
+        assert counter.step(after, 3000) == gap
+
+
+def test_a_counter_that_falls_too_far_for_the_time_began_anew() -> None:
+    counter = IdCounter()
+    counter.step(40_000, 0)
+    assert counter.step(1, at_most=1000) is None  # 25536 frames in no time
+    counter.step(40_000, 100_000)
+    assert counter.step(1, at_most=60_000) == 25_536
 
 
 def test_losses_have_one_cause_each() -> None:
@@ -257,6 +267,38 @@ def test_what_a_camera_does_not_take_is_refused(fields: Any, message: str) -> No
         apply(nodes, plan(section(**fields)), "cam1")
 
 
+def test_a_device_that_is_gone_is_not_taken_for_one_without_features() -> None:
+    for alive, error in ((True, UserError), (False, LinkLost)):
+        with pytest.raises(error, match="AcquisitionFrameRate"):
+            set_up(FakeNodes({}, {}), section(), "cam1", lambda alive=alive: alive)
+
+
+def test_a_rate_that_the_exposure_does_not_allow_is_refused() -> None:
+    features = {**SFNC, "PixelFormat": "Mono8", "ResultingFrameRate": 42.0}
+    with pytest.raises(UserError, match=r"camera\.cam1\.rate_hz: 100 Hz was set, .* allow 42"):
+        set_up(FakeNodes(features, {}), section(), "cam1", lambda: True)
+    features["ResultingFrameRate"] = 99.5
+    assert set_up(FakeNodes(features, {}), section(), "cam1", lambda: True).info.rate_hz == 100.0
+
+
+def test_what_cannot_be_otherwise_need_not_be_set() -> None:
+    """An output that is always one; but auto exposure that stays on is no exposure time."""
+    told = section(strobe_line="Line1", exposure_us=2000.0)
+    lines = {"LineSelector": "Line1", "LineMode": "Output", "LineSource": "Off"}
+    apply(FakeNodes({**SFNC, **lines}, {"LineMode": []}), plan(told), "cam1")
+    with pytest.raises(UserError, match="exposure_us: ExposureAuto cannot be Off"):
+        apply(FakeNodes({**SFNC, **lines}, {"ExposureAuto": ["Continuous"]}), plan(told), "cam1")
+
+
+def test_a_trigger_is_off_while_its_source_changes() -> None:
+    nodes = FakeNodes({**SFNC, "TriggerSource": "Line3", "TriggerActivation": "LevelLow"}, {})
+    apply(nodes, plan(section(trigger={"source": "Line0"})), "cam1")
+    order = [(name, value) for name, value in nodes.written if name.startswith("Trigger")]
+    assert order[0] == ("TriggerMode", "Off")
+    assert order[-1] == ("TriggerMode", "On")
+    assert ("TriggerSource", "Line0") in order
+
+
 def test_a_line_that_is_not_there_is_refused_with_those_that_are() -> None:
     nodes = FakeNodes(
         {**SFNC, "TriggerSource": "Line0"}, {"TriggerSource": ["Line0", "Line1", "Software"]}
@@ -276,7 +318,8 @@ def test_what_becomes_of_a_camera_is_said_once() -> None:
     (gone,) = look("gone")
     assert gone.startswith("camera cam1: gone")
     assert look("gone") == []
-    (back,) = look("running", 1)
+    assert look("waiting") == []  # found again, and no trigger came yet
+    (back,) = look("running", 1)  # its first frame
     assert "segment 1" in back
     (silent,) = look("silent", 1)
     assert "no frames" in silent

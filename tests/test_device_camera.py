@@ -12,7 +12,9 @@ from rtface.camera_config import GenicamSection
 from rtface.types import CameraInfo, CameraState, Image, Lost, Stamp, UserError
 
 MS = 1_000_000
+SECOND_NS = 1000 * MS
 PERIOD_NS = 10 * MS
+AHEAD_NS = 7  # of the host's clock is the camera's
 
 
 class Bench:
@@ -21,9 +23,11 @@ class Bench:
     def __init__(self) -> None:
         self.now_ns = 0
         self.links: list[FakeLink] = []
+        self.looked_ns: list[int] = []
         self.there = True
 
     def open(self) -> "FakeLink":
+        self.looked_ns.append(self.now_ns)
         if not self.there:
             raise LinkLost("there is no camera; there are: none")
         self.links.append(FakeLink(self))
@@ -68,7 +72,7 @@ class FakeLink:
         if isinstance(what, tuple):
             return Buffer(what[0], what[1], 0, 0, b"")
         self._bench.now_ns += PERIOD_NS
-        return Buffer(what, self._bench.now_ns, 500, 2, b"")
+        return Buffer(what, self._bench.now_ns + AHEAD_NS, 500, 2, b"")
 
     def copy(self, buffer: Buffer, out: Image) -> None:
         out.fill(buffer.frame_id % 256)
@@ -80,7 +84,7 @@ class FakeLink:
         return self.lost_buffers
 
     def latch(self) -> tuple[int, int, int] | None:
-        return (self._bench.now_ns + 7, self._bench.now_ns, 4)
+        return (self._bench.now_ns + AHEAD_NS, self._bench.now_ns, 4)
 
     def alive(self) -> bool:
         return self.answers
@@ -134,6 +138,34 @@ def test_every_missing_id_has_a_cause() -> None:
     assert (counts["produced"], counts["delivered"]) == (13, 5)
 
 
+def test_a_stamp_says_what_the_frame_said() -> None:
+    bench = Bench()
+    run = Acquisition(bench)
+    bench.link.queue += [5]
+    run.turn()
+    now_ns = bench.now_ns
+    assert run.stamps == [
+        Stamp(
+            segment=0,
+            frame_id=5,
+            t_camera_ns=now_ns + AHEAD_NS,
+            t_host_ns=now_ns,
+            line_status=2,
+            exposure_time_ns=500,
+            pair=(AHEAD_NS, 0, 4),
+        )
+    ]
+
+
+def test_the_clock_is_read_once_a_second() -> None:
+    bench = Bench()
+    run = Acquisition(bench)
+    bench.link.queue += range(250)
+    run.turn(250)
+    pairs = dict.fromkeys(stamp.pair for stamp in run.stamps)
+    assert list(pairs) == [(t_ns + AHEAD_NS, t_ns, 4) for t_ns in (0, SECOND_NS, 2 * SECOND_NS)]
+
+
 def test_damaged_frames_before_and_after_all_others_count() -> None:
     bench = Bench()
     run = Acquisition(bench)
@@ -175,12 +207,16 @@ def test_a_camera_that_is_gone_comes_back_as_a_new_segment() -> None:
     assert run.camera.state is CameraState.RUNNING
     bench.link.queue += [1, 2, LinkLost("cable")]
     run.turn(3)
-    assert run.camera.state is CameraState.GONE
+    assert run.camera.state is CameraState.GONE  # told before it is taken down, which may last
+    assert bench.links[0].closed == 0
+    run.turn()
     assert bench.links[0].closed == 1
     bench.there = False
     t0 = bench.now_ns
-    run.turn(200)  # looked for, ever more seldom
-    assert bench.now_ns - t0 > 5e9
+    run.turn(400)
+    assert bench.now_ns - t0 > 19e9
+    waits_ns = np.diff([t0, *bench.looked_ns[1:]])
+    assert (waits_ns / SECOND_NS).tolist() == [0.5, 1, 2, 4, 5, 5]  # ever more seldom
     bench.there = True
     for _ in range(120):  # at most 5 s until it is looked for again
         if run.camera.state is CameraState.GONE:
@@ -203,6 +239,7 @@ def test_gone_ends_the_run_if_the_rig_says_so() -> None:
     run.turn()
     with pytest.raises(UserError, match=r"camera\.cam1: is gone: cable; .* on_gone = 'stop'"):
         run.turn()
+    run.camera.close()
     assert bench.link.closed
 
 
@@ -212,8 +249,11 @@ def test_silence_is_waiting_with_a_trigger_and_a_fault_without() -> None:
         run = Acquisition(bench, trigger=trigger)
         bench.link.queue += [1]
         run.turn(1)
+        run.turn(19)  # 0.05 s each
         assert run.camera.state is CameraState.RUNNING
-        run.turn(700)  # 35 s
+        run.turn(2)
+        assert run.camera.state is (expected or CameraState.SILENT)
+        run.turn(680)
         assert run.camera.state is (expected or CameraState.SILENT)
         bench.link.queue += [2]
         run.turn(1)

@@ -1,5 +1,7 @@
 """The genicam camera on real harvesters and the simulator: what each frame says, and each fault."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from rtface.acquire import Account
 from rtface.camera.device import DeviceCamera
 from rtface.camera.genicam import open_genicam
 from rtface.camera_config import GenicamSection, TriggerSection
-from rtface.types import CameraState, Lost, Stamp
+from rtface.types import CameraState, Lost, Stamp, UserError
 
 Opened = Callable[..., "Run"]
 
@@ -203,3 +205,38 @@ def test_region_strobe_and_trigger_are_set(opened: Opened) -> None:
     run.simulator.edge()
     run.take(1)
     assert run.camera.info.rate_hz == 200.0  # the trigger's, as the rig file says
+
+
+def test_without_the_extra_the_remedy_is_named(tmp_path: Path) -> None:
+    (tmp_path / "some.cti").touch()
+    program = f"""
+import sys
+sys.modules["harvesters"] = sys.modules["genicam"] = None
+from rtface.camera.genicam import open_genicam
+from rtface.camera_config import GenicamSection
+from rtface.types import UserError
+try:
+    open_genicam("cam1", GenicamSection(
+        kind="genicam", rate_hz=50.0, producer={str(tmp_path / "some.cti")!r}))
+except UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert 'pip install "rtface[genicam]"' in done.stdout, done.stderr
+
+
+def test_one_producer_that_does_not_load_is_in_nobody_s_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = Simulator(tmp_path / "sim", {})
+    for name, value in simulator.env.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "broken.cti").write_text("nothing that loads")
+    (tmp_path / "good.cti").symlink_to(simulator.cti)
+    monkeypatch.setenv("GENICAM_GENTL64_PATH", str(tmp_path))
+    section = GenicamSection(kind="genicam", rate_hz=100.0)
+    camera = open_genicam("cam1", section)
+    camera.close()
+    (tmp_path / "good.cti").unlink()
+    with pytest.raises(UserError, match=r"broken.cti: is no GenTL producer that loads"):
+        open_genicam("cam1", section)

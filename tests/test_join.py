@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 from conftest import free_ports
 from programs import RTFACE, SMALL
 
+from rtface.cli.common import naming
 from rtface.config import Rig, load_rig
 from rtface.join import join_rigs
 from rtface.types import UserError
@@ -145,19 +150,64 @@ def test_contradictions_name_both_files_and_the_key(
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ("camera.right.device: there is none", "b.toml"),
+        ("camera.right: is gone: cable; the run stops, as on_gone = 'stop' says", "b.toml"),
+        ("camera.left: there is no camera", "a.toml"),
+        ("camera.other.width: too wide", "a.toml and b.toml"),
+        ("camera: 5 cameras in all", None),
+        ("engine.bundle: camera.left is not in it", None),
+    ],
+)
+def test_an_error_names_the_file_of_its_camera(text: str, file: str | None) -> None:
+    owners = {"left": Path("a.toml"), "right": Path("b.toml")}
+    with pytest.raises(UserError) as caught, naming("a.toml and b.toml", owners):
+        raise UserError(text)
+    assert str(caught.value) == (f"{file}: {text}" if file else text)
+
+
+def ports_for_two_cameras() -> tuple[int, int, int]:
+    """Free ports for control, status and the first camera; the second one's is free as well."""
+    for _ in range(20):
+        control, status, data = free_ports()
+        with contextlib.suppress(OSError), socket.socket() as second:
+            second.bind(("127.0.0.1", data + 2))
+            if data + 2 not in (control, status):
+                return control, status, data
+    raise AssertionError("no two free ports that are 2 apart")
+
+
+def run(*files: str, seconds: int = 0) -> subprocess.CompletedProcess[str]:
+    """``rtface run`` to its end; whatever does not end is killed with its processes."""
+    more = ["--seconds", str(seconds)] if seconds else []
+    with subprocess.Popen(
+        [RTFACE, "run", *files, *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as popen:
+        try:
+            out, err = popen.communicate(timeout=40)
+        except BaseException:
+            os.killpg(popen.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(popen.args, popen.returncode, out, err)
+
+
 @pytest.mark.cameras
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(150)
 def test_two_rig_files_in_one_run(tmp_path: Path, tiny_bundle: Path, ring_dir: Path) -> None:
-    control, data, status = free_ports()
+    control, status, data = ports_for_two_cameras()
     first = (
         f'[camera.left]\n{SMALL}[engine]\nbundle = "{tiny_bundle}"\n[stream]\n'
         f"control_port = {control}\ndata_port = {data}\nstatus_port = {status}\n"
     )
     rigs(tmp_path, first, f"[camera.right]\n{SMALL}seed = 2\n")
     a, b = str(tmp_path / "a.toml"), str(tmp_path / "b.toml")
-    done = subprocess.run(
-        [RTFACE, "run", a, b, "--seconds", "2"], capture_output=True, text=True, check=False
-    )
+    done = run(a, b, seconds=2)
     assert done.returncode == 0, done.stderr
     assert f"left is published at tcp://127.0.0.1:{data};" in done.stderr
     assert f"right is published at tcp://127.0.0.1:{data + 2};" in done.stderr
@@ -170,9 +220,9 @@ def test_two_rig_files_in_one_run(tmp_path: Path, tiny_bundle: Path, ring_dir: P
     (tmp_path / "b.toml").write_text(
         '[camera.right]\nkind = "uvc"\ndevice = "none"\nrate_hz = 1.0\n'
     )
-    done = subprocess.run([RTFACE, "run", a, b], capture_output=True, text=True, check=False)
+    done = run(a, b)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"rtface: {b}: camera.right.")
-    done = subprocess.run([RTFACE, "run", a, a], capture_output=True, text=True, check=False)
+    done = run(a, a)
     assert done.returncode == 2
     assert "camera.left is in both" in done.stderr

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,20 @@ import pytest
 from gentlsim import Simulator
 
 import rtface.camera.pycapture as pc
-from rtface.camera.embedded import pins, read_words
+from rtface.camera.embedded import FIELDS, in_order, pins, read_words
 from rtface.camera.producers import VARIABLE
 from rtface.camera.pycapture.embedded import Told, cycle_time, words
+from rtface.camera.pycapture.values import EMBEDDED
 from rtface.clock import CYCLE_WRAP_NS, cycle_ns
 
 pytestmark = pytest.mark.cameras
 
 pytest.importorskip("harvesters")
-cases = pytest.importorskip("pycapture_cases")
+pytest.importorskip("genicam")
+import pycapture_cases as cases  # noqa: E402
+
+#: for a case, with the start of its process; less than what pytest gives a test
+CASE_S = 50
 
 
 class Elsewhere:
@@ -38,8 +43,16 @@ class Elsewhere:
         self._process = ProcessPoolExecutor(1, get_context("spawn"))
 
     def __call__(self, case: Callable[..., None], *args: Any) -> None:
-        """Run a case there; what it raises is raised here."""
-        self._process.submit(cases.run, case, *args).result(30)
+        """Run a case there; what it raises is raised here. One that hangs ends with its process."""
+        running = self._process.submit(cases.run, case, *args)
+        done, _ = wait([running], CASE_S)
+        if not done:
+            for worker in list(self._process._processes.values()):
+                worker.kill()
+            self.close()
+            self._process = ProcessPoolExecutor(1, get_context("spawn"))
+            pytest.fail(f"{case.__name__} takes more than {CASE_S} s")
+        running.result()
 
     def close(self) -> None:
         self._process.shutdown()
@@ -72,12 +85,44 @@ def test_cycle_time_is_what_rtface_reads(t_ns: int) -> None:
 
 
 def test_words_stand_in_the_order_of_cameras() -> None:
+    field_of = dict(zip(EMBEDDED, FIELDS, strict=True))
     told = Told(2**32 + 5, None, 0b1010, 16, 8)
     on = ("ROIPosition", "GPIOPinState", "frameCounter", "timestamp")
     image = np.frombuffer(words(told, on), np.uint8).reshape(1, 16)
-    read = read_words(image, cases.FIELDS)
+    read = read_words(image, in_order(field_of[name] for name in on))
     assert (read["timestamp"], read["frame_counter"], read["roi"]) == (0, 5, 16 << 16 | 8)
     assert pins(read["gpio"]) == 0b1010
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("VIDEO_MODE", "setFormat7Configuration"),
+        ("FRAMERATE", "FRAME_RATE"),
+        ("startSyncCapture", "setTriggerMode"),
+        ("BUS_CALLBACK_TYPE", "getNumOfCameras"),
+    ],
+)
+def test_what_is_not_offered_says_what_to_use_instead(name: str, remedy: str) -> None:
+    assert remedy in cases.refused(getattr, pc, name)
+    assert not hasattr(pc, "__wrapped__")
+    assert not hasattr(pc, "Camara")
+
+
+def test_without_the_extra_that_is_one_line() -> None:
+    script = """
+import sys
+sys.modules.update(dict.fromkeys(["harvesters", "harvesters.core", "genicam"]))
+import rtface.camera.pycapture as pc
+try:
+    pc.BusManager().getNumOfCameras()
+except pc.Fc2error as error:
+    print(error)
+"""
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=CASE_S)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rtface[genicam]" in done.stdout
 
 
 def test_images_convert_and_say_what_to_use_instead(tmp_path: Path) -> None:
@@ -144,6 +189,16 @@ def test_what_is_embedded_is_what_the_camera_knows(
     at_simulator(cases.embedded, tmp_path, keys)
 
 
+def test_a_region_leaves_a_format_that_pycapture2_has_not(
+    at_simulator: Elsewhere, tmp_path: Path
+) -> None:
+    at_simulator(cases.formats, tmp_path)
+
+
+def test_another_thread_may_stop(at_simulator: Elsewhere, tmp_path: Path) -> None:
+    at_simulator(cases.stopped, tmp_path)
+
+
 def test_triggers_expose_and_losses_are_told(at_simulator: Elsewhere, tmp_path: Path) -> None:
     at_simulator(cases.triggered, tmp_path)
 
@@ -169,7 +224,7 @@ def test_a_lab_script_runs_after_its_import_was_changed(tmp_path: Path) -> None:
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=CASE_S,
     )
     assert done.returncode == 0, done.stderr
     lines = [line.split(" ", 1) for line in done.stdout.splitlines()]

@@ -87,6 +87,12 @@ def frames(camera: DeviceCamera, n: int, timeout_s: float = 10) -> list[Stamp]:
     return stamps
 
 
+def accounted(camera: DeviceCamera, delivered: int) -> None:
+    """What the camera made was delivered or is told as lost, as may happen on a busy machine."""
+    counts = camera.counts()
+    assert counts.produced == delivered + sum(counts.lost)
+
+
 def test_every_frame_has_its_id_and_the_host_s_time(opened: Callable[..., DeviceCamera]) -> None:
     camera = opened()
     assert camera.info == CameraInfo(48, 64, 8, 90.0)
@@ -94,14 +100,17 @@ def test_every_frame_has_its_id_and_the_host_s_time(opened: Callable[..., Device
     camera.start()
     before_ns = time.perf_counter_ns()
     stamps = frames(camera, 20)
-    assert [stamp[:3] for stamp in stamps] == [(0, i, None) for i in range(20)]
+    assert {(stamp.segment, stamp.t_camera_ns) for stamp in stamps} == {(0, None)}
+    ids = [stamp.frame_id for stamp in stamps]
+    assert ids == sorted(set(ids))
     times = [before_ns, *(stamp.t_host_ns for stamp in stamps), time.perf_counter_ns()]
     assert times == sorted(times)
     assert {stamp.pair for stamp in stamps} == {None}  # the emulator has no clock
-    assert camera.counts() == (20, Lost(), 0)
+    assert camera.counts().produced == ids[-1] - ids[0] + 1
+    accounted(camera, 20)
     assert camera.state == CameraState.RUNNING
     assert link_of(camera).alive()
-    assert link_of(camera).underruns() == 0
+    assert link_of(camera).underruns() == camera.counts().lost.no_buffer
 
 
 @pytest.mark.parametrize(
@@ -134,11 +143,11 @@ def test_pixels_are_what_pypylon_says(
 
 def test_buffers_last_for_a_fifth_of_a_second(opened: Callable[..., DeviceCamera]) -> None:
     assert n_buffers(SECTION.model_copy(update={"rate_hz": 20.0})) == 16
-    camera = opened(rate_hz=500.0)
+    camera = opened(rate_hz=500.0, trigger=TriggerSection(source="Software"))
     camera.start()
     device = link_of(camera)._camera
     assert (device.MaxNumBuffer.Value, device.MaxNumQueuedBuffer.Value) == (100, 100)
-    assert device.NumQueuedBuffers.Value >= 98  # with the driver, not kept back
+    assert device.NumQueuedBuffers.Value == 100  # with the driver, not kept back
 
 
 def test_failed_buffers_are_frames_that_arrived_damaged(
@@ -156,17 +165,20 @@ def test_failed_buffers_are_frames_that_arrived_damaged(
     for stamp in frames(camera, 5):
         took.take(stamp, camera)
     told = took.counts(camera)
-    assert told["produced"] == told["delivered"] + told["lost_camera"] == 15 + 6
-    assert took.lost == camera.counts().lost == Lost(incomplete=6)
-    assert stamp[:2] == (0, 20)
+    assert told["produced"] == told["delivered"] + told["lost_camera"] == stamp.frame_id + 1
+    assert (told["delivered"], stamp.segment) == (15, 0)
+    assert took.lost == camera.counts().lost
+    assert took.lost.incomplete == 6
     # the last frames of all are damaged: no id tells, and yet they count
     nodes.execute("ForceFailedBuffer")
     end = time.monotonic() + 5
-    while camera.counts().produced < 24 and time.monotonic() < end:
+    while camera.counts().lost.incomplete < 9 and time.monotonic() < end:
         link_of(camera).fetch(0.05)
     took.finish(camera)
-    assert camera.counts() == (24, Lost(incomplete=9), 0)
-    assert took.counts(camera)["lost_camera"] == 9
+    counts = camera.counts()
+    assert (counts.produced, counts.lost.incomplete) == (told["produced"] + 3, 9)
+    assert took.counts(camera)["lost_camera"] == told["lost_camera"] + 3
+    accounted(camera, 15)
 
 
 def test_software_trigger(opened: Callable[..., DeviceCamera]) -> None:
@@ -233,7 +245,7 @@ def test_what_it_does_not_take_is_refused(
     any_link: PylonLink, keys: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        set_up(any_link.nodes, SECTION.model_copy(update=keys), "cam1")
+        set_up(any_link.nodes, SECTION.model_copy(update=keys), "cam1", any_link.alive)
     assert "\n" not in str(caught.value)
 
 
@@ -271,7 +283,7 @@ def test_settings_arrive_at_the_camera(any_link: PylonLink) -> None:
     section = SECTION.model_copy(
         update={"pixel_format": "Mono8", "gain_db": 3.0, "settings": settings}
     )
-    set_up(any_link.nodes, section, "cam1")
+    set_up(any_link.nodes, section, "cam1", any_link.alive)
     assert {name: any_link.nodes.read(name) for name in settings} == settings
     assert any_link.nodes.read("Gain") == pytest.approx(3.0, abs=0.1)
 
@@ -309,8 +321,10 @@ def test_gone_and_back_is_a_new_segment(opened: Callable[..., DeviceCamera]) -> 
     while camera.state is not CameraState.GONE and time.monotonic() < end:
         before += camera.fill(out, 0.05) is not None
     assert camera.state is CameraState.GONE
-    assert [stamp[:2] for stamp in frames(camera, 3)] == [(1, 0), (1, 1), (1, 2)]
-    assert camera.counts() == (before + 3, Lost(), 0)
+    stamps = frames(camera, 3)
+    assert {stamp.segment for stamp in stamps} == {1}
+    assert stamps[0].frame_id == 0
+    accounted(camera, before + 3)
     assert link_of(camera) is not first
 
 
@@ -371,7 +385,8 @@ def test_a_run_accounts_for_every_frame(tmp_path: Path, tiny_bundle: Path) -> No
         time.sleep(2.0)
         code, out, err = program.stop()
     assert code == 0, err
-    told = re.search(r"(\d+) produced = (\d+) delivered \+ 0 lost\n", out)
+    told = re.search(r"(\d+) produced = (\d+) delivered \+ (\d+) lost", out)
     assert told is not None
-    assert int(told[1]) == int(told[2]) > 80
+    assert int(told[1]) == int(told[2]) + int(told[3])
+    assert int(told[2]) > 40
     assert "every frame accounted for: yes" in out

@@ -178,7 +178,7 @@ def test_packed_lines_have_to_end_with_a_byte() -> None:
     nodes = PylonNodes(node_map, library("cam1")[1])
     section = PylonSection(kind="pylon", rate_hz=99.5, width=66)
     with pytest.raises(UserError, match=r"^camera.cam1.pixel_format: Mono10p at 66 px .* 'Mono8'"):
-        set_up(nodes, section, "cam1")
-    info, pixels = set_up(nodes, section.model_copy(update={"width": 68}), "cam1")
+        set_up(nodes, section, "cam1", lambda: True)
+    info, pixels, _ = set_up(nodes, section.model_copy(update={"width": 68}), "cam1", lambda: True)
     assert info == CameraInfo(48, 68, 10, 99.5)
     assert pixels.name == "Mono10p"

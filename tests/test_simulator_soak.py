@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from gentlsim import DELIVERED, Simulator
-from programs import running
+from programs import running, wait_until
 from test_simulator import account_of, camera, clip, simulate
 
 from rtface.rings import FrameRingReader
@@ -159,3 +159,60 @@ def test_a_camera_that_is_opened_again_costs_no_more_than_its_description(
     seen = memory(simulator, 500, 30, 1, 5)
     assert (seen[-1][0] - seen[5][0]) / 24 < 500  # kB
     assert seen[-1][1] == seen[5][1]
+
+
+COMES_AND_GOES = """
+import sys
+from pathlib import Path
+import numpy as np
+from rtface.camera.genicam import open_genicam
+from rtface.camera_config import GenicamSection
+from rtface.child import quiet_memory
+from rtface.types import CameraState
+
+def anonymous_kb():
+    text = Path("/proc/self/status").read_text()
+    return int(text.split("RssAnon:")[1].split()[0])
+
+section = GenicamSection(kind="genicam", producer=sys.argv[1], rate_hz=50.0)
+camera = open_genicam("cam1", section)
+image = np.zeros((camera.info.height, camera.info.width), np.uint8)
+quiet_memory()
+camera.start()
+for life in range(5):
+    delivered = 0
+    while delivered < 40:
+        stamp = camera.fill(image, 0.05)
+        delivered += stamp is not None
+    assert stamp.segment == life
+    print(anonymous_kb(), flush=True)
+    while life < 4 and camera.state is not CameraState.GONE:
+        camera.fill(image, 0.05)
+camera.close()
+"""
+
+
+@pytest.mark.timeout(120)
+def test_a_large_camera_that_comes_back_leaves_memory_flat(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Acquisition runs without garbage collection, and the buffers of one life are 37 MB."""
+    simulator = simulate(monkeypatch, tmp_path, width=1920, height=1200)
+    command = [sys.executable, "-c", COMES_AND_GOES, str(simulator.cti)]
+    seen = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                seen.append(int(line))
+                if len(seen) == 5:
+                    break
+                simulator.kill()
+                wait_until(lambda: not simulator.acquiring(), 10)
+                simulator.revive()
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+    print(seen)
+    assert len(seen) == 5
+    assert (seen[-1] - seen[0]) / 4 < 2000  # kB

@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from rtface.camera.ids import IdCounter, add, causes, missed_triggers
+from rtface.camera.frame_count import FrameCount
 from rtface.camera_config import SensorSection
 from rtface.types import (
     CameraCounts,
     CameraInfo,
     CameraState,
     Image,
-    Lost,
     Stamp,
     UserError,
 )
@@ -27,6 +26,8 @@ ASK_EVERY_NS = SECOND_NS
 #: so many periods without a frame are silence, if they are longer than SILENT_NS
 SILENT_PERIODS = 5
 SILENT_NS = SECOND_NS
+#: a camera that comes back with a rate so close is the same, relative
+SAME_RATE = 0.01
 #: a camera that is gone is looked for after this long, and then ever more seldom, s
 FIRST_LOOK_S, LAST_LOOK_S = 0.5, 5.0
 
@@ -85,7 +86,7 @@ class Link(Protocol):
         """Give the fetched buffer back to the driver."""
 
     def underruns(self) -> int:
-        """Return how often the driver had no free buffer, since ``start``."""
+        """Return how often the driver had no free buffer, ever since it was opened."""
 
     def latch(self) -> tuple[int, int, int] | None:
         """Read both clocks together: device, host, within, ns; None where that cannot be done."""
@@ -139,28 +140,32 @@ class DeviceCamera:
         self._silent_ns = max(SILENT_NS, SILENT_PERIODS * self._period_ns)
         trigger = section.trigger
         self._by_line = trigger is not None and trigger.source != "Software"
-        self._segment = 0
-        self._produced, self._missed, self._triggers, self._lost = 0, 0, 0, Lost()
+        self._count = FrameCount(self._period_ns, self._by_line)
+        self._triggers = 0
         self._look_at_ns, self._look_after_s = 0, FIRST_LOOK_S
+        self._link_open = True
         self._begin_segment()
 
     def _begin_segment(self) -> None:
-        self._ids = IdCounter()
-        self._id = -1
-        self._t_camera_ns: int | None = None
+        link, now_ns = self._link, self._clock()
+        self._count.begin(link.incomplete, link.underruns(), now_ns)
         self._pair: tuple[int, int, int] | None = None
-        # of the link's own counts, what was taken in
-        self._incomplete, self._underruns = self._link.incomplete, 0
-        self._last_ns = self._asked_ns = self._paired_ns = self._clock()
+        self._last_ns = self._asked_ns = self._paired_ns = now_ns
 
     def start(self) -> None:
         """Arm the camera; UserError if it cannot be started."""
         try:
-            self._link.start()
+            self._arm(self._link)
         except LinkLost as error:
             raise UserError(f"camera.{self._name}: cannot be started: {error}") from None
-        self._last_ns = self._clock()
-        self._pair = self._latch()
+
+    def _arm(self, link: Link) -> None:
+        """Start a link and begin a segment with it."""
+        link.start()
+        pair = link.latch()
+        self._link, self._link_open = link, True
+        self._begin_segment()
+        self._pair = pair
         self._armed()
 
     def _armed(self) -> None:
@@ -187,19 +192,28 @@ class DeviceCamera:
         link = self._link
         give_up_ns = self._clock() + round(timeout_s * SECOND_NS)
         if self._clock() - self._paired_ns >= SECOND_NS:
-            self._pair = self._latch() or self._pair
+            self._paired_ns = self._clock()
+            self._pair = link.latch() or self._pair
+        damaged = link.incomplete
         while (buffer := link.fetch(timeout_s)) is None:
             now_ns = self._clock()
+            if link.incomplete != damaged:  # a sign of life
+                damaged, self._last_ns = link.incomplete, now_ns
             if now_ns >= give_up_ns:
                 self._nothing_came(now_ns)
                 return None
         t_host_ns = self._clock()
         link.copy(buffer, out)
         link.requeue()
-        frame_id = self._count(buffer)
+        segment = self._count.segment
+        frame_id = self._count.take(
+            buffer.frame_id, buffer.t_device_ns, t_host_ns, link.incomplete, link.underruns
+        )
+        if self._count.segment != segment:  # the camera restarted under our hands, and its clock
+            self._pair = None
         self._last_ns, self.state = t_host_ns, CameraState.RUNNING
         return Stamp(
-            self._segment,
+            self._count.segment,
             frame_id,
             buffer.t_device_ns,
             t_host_ns,
@@ -207,34 +221,6 @@ class DeviceCamera:
             buffer.exposure_time_ns,
             self._pair,
         )
-
-    def _count(self, buffer: Buffer) -> int:
-        """Take in a frame's id and what is missing before it; return the id, counted on."""
-        step = self._ids.step(buffer.frame_id)
-        if step is None:  # the camera restarted under our hands
-            self._segment += 1
-            self._lost = self.counts().lost
-            self._produced = self.counts().produced
-            self._begin_segment()
-            step = self._ids.step(buffer.frame_id) or 1
-        self._id = buffer.frame_id if self._id < 0 else self._id + step
-        self._produced += step
-        incomplete = self._link.incomplete - self._incomplete
-        if step > 1 or incomplete:
-            underruns = self._link.underruns()
-            lost = causes(step - 1, incomplete, underruns - self._underruns)
-            self._lost = add(self._lost, lost)
-            self._incomplete, self._underruns = self._link.incomplete, underruns
-        if self._by_line and buffer.t_device_ns is not None:
-            if self._t_camera_ns is not None:
-                apart_ns = buffer.t_device_ns - self._t_camera_ns
-                self._missed += missed_triggers(apart_ns, self._period_ns, step)
-            self._t_camera_ns = buffer.t_device_ns
-        return self._id
-
-    def _latch(self) -> tuple[int, int, int] | None:
-        self._paired_ns = self._clock()
-        return self._link.latch()
 
     def _nothing_came(self, now_ns: int) -> None:
         """Find out what the silence means."""
@@ -249,13 +235,12 @@ class DeviceCamera:
             self.state = CameraState.SILENT
 
     def _gone(self, why: str) -> None:
-        """Take the device down and begin to look for it, or stop if the rig file says so."""
+        """Be gone, or stop if the rig file says so; the device is taken down with the next call.
+
+        Taking down one that does not answer takes seconds, and it is to be told first.
+        """
         self.state = CameraState.GONE
-        # what was damaged after the last whole frame belongs to the segment that ends here
-        told = self.counts()
-        self._produced, self._lost = told.produced, told.lost
-        self._incomplete = self._link.incomplete
-        self._link.close()
+        self._count.end(self._link.incomplete)
         if self._section.on_gone == "stop":
             raise UserError(
                 f"camera.{self._name}: is gone: {why}; the run stops, as on_gone = 'stop' says"
@@ -265,28 +250,36 @@ class DeviceCamera:
 
     def _look_for_it(self, timeout_s: float) -> None:
         """Wait, and once it is time try to open the device again: a new segment."""
+        if self._link_open:
+            self._link_open = False
+            self._link.close()
+            return
         left_s = (self._look_at_ns - self._clock()) / SECOND_NS
         if left_s > 0:
             self._sleep(min(left_s, timeout_s))
             return
         try:
             link = self._open()
-            if link.info != self.info:
+            try:
+                self._refuse_another(link.info)
+                self._arm(link)
+                self._count.segment += 1
+            except BaseException:
                 link.close()
-                raise UserError(
-                    f"camera.{self._name}: came back with {link.info}, not {self.info}; "
-                    "state width, height, pixel_format and rate_hz in the rig file"
-                )
-            self._link = link
-            link.start()
+                raise
         except LinkLost:
             self._look_after_s = min(2 * self._look_after_s, LAST_LOOK_S)
             self._look_at_ns = self._clock() + round(self._look_after_s * SECOND_NS)
-            return
-        self._segment += 1
-        self._begin_segment()
-        self._pair = self._latch()
-        self._armed()
+
+    def _refuse_another(self, info: CameraInfo) -> None:
+        """Raise UserError if what came back is not what went: rings and recording have its size."""
+        same = info._replace(rate_hz=self.info.rate_hz) == self.info
+        if not same or abs(info.rate_hz / self.info.rate_hz - 1) > SAME_RATE:
+            raise UserError(
+                f"camera.{self._name}: came back with {info.width}x{info.height} px, {info.bits} "
+                f"bit, {info.rate_hz:g} Hz; state width, height, pixel_format and rate_hz in the "
+                "rig file"
+            )
 
     def trigger(self) -> None:
         """Expose one frame by software; not while the camera is gone."""
@@ -299,11 +292,11 @@ class DeviceCamera:
 
     def counts(self) -> CameraCounts:
         """Return what the camera made, by its own ids, and what of it did not arrive."""
-        damaged = self._link.incomplete - self._incomplete  # after the last whole frame
-        produced = self._produced + damaged
-        missed = self._missed if self._by_line else max(0, self._triggers - produced)
-        return CameraCounts(produced, add(self._lost, Lost(incomplete=damaged)), missed)
+        produced, lost = self._count.told(self._link.incomplete)
+        missed = self._count.missed if self._by_line else max(0, self._triggers - produced)
+        return CameraCounts(produced, lost, missed)
 
     def close(self) -> None:
         """Stop exposing and free the device; may be called twice."""
+        self._link_open = False
         self._link.close()

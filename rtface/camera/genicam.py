@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from rtface.camera.device import Buffer, DeviceCamera, LinkLost
-from rtface.camera.gentl import Answers, Producers, errors, library, lost, names_of
+from rtface.camera.gentl import (
+    Answers,
+    BufferTime,
+    Producers,
+    count_incomplete,
+    errors,
+    lost,
+    names_of,
+)
 from rtface.camera.nodes import GenicamNodes
 from rtface.camera.pixels import reader
 from rtface.camera.producers import find_producers
 from rtface.camera.sensor import choose, n_buffers, set_up
-from rtface.camera.sfnc import NodeRefused, find
-from rtface.camera.timestamps import DeviceClock
+from rtface.camera.sfnc import NodeRefused, chunk_features, find
 from rtface.camera_config import GenicamSection
 from rtface.types import Image, UserError
 
@@ -40,6 +47,7 @@ class GenicamLink:
     def __init__(self, name: str, section: GenicamSection, paths: list[Path]) -> None:
         self._errors = errors()
         self._gone_or_none: tuple[type[Exception], ...] = (*self._errors, IndexError)
+        self._key = f"camera.{name}.chunks"
         self.incomplete = 0
         self._buffer: Any = None
         self._acquirer: Any = None
@@ -57,15 +65,17 @@ class GenicamLink:
     def _set_up(self, name: str, section: GenicamSection) -> None:
         self._map = self._acquirer.remote_device.node_map
         self.nodes = GenicamNodes(self._map, self._errors)
-        self._chunks = frozenset(section.chunks)
-        self.info, self._pixels = set_up(self.nodes, section, name)
-        self._fit_padding(0)
         self._answers = Answers(self._acquirer, self.nodes)
-        self._clock = DeviceClock(self.nodes)
-        self._time_field: str | None = ""  # found with the first buffer
-        self._acquirer.add_callback(
-            self._acquirer.Events.INCOMPLETE_BUFFER, _count_incomplete(self)
-        )
+        self.info, self._pixels, self._clock = set_up(self.nodes, section, name, self.alive)
+        self._fit_padding(0)
+        self._time = BufferTime(self._clock)
+        self._untold: set[str] = set()  # what this producer does not say of a buffer
+        # where each chunk is read, found with the first frame
+        self._chunks: dict[str, str | None] = dict.fromkeys(section.chunks)
+        count_incomplete(self._acquirer, self._damaged)
+
+    def _damaged(self) -> None:
+        self.incomplete += 1
 
     def start(self) -> None:
         """Arm the camera; LinkLost."""
@@ -75,27 +85,46 @@ class GenicamLink:
             raise lost(error) from None
 
     def fetch(self, timeout_s: float) -> Buffer | None:
-        """Return the oldest frame; None after ``timeout_s``, or if it was damaged."""
+        """Return the oldest frame; None after ``timeout_s``, or if it was damaged.
+
+        Raises
+        ------
+        LinkLost
+        UserError
+            With the first frame: a chunk that the rig file names did not come.
+        """
         try:
             buffer = self._acquirer.try_fetch(timeout=timeout_s, is_raw=True)
             if buffer is None:
                 return None
             self._buffer = buffer
-            if buffer.padding_x != self._padding:
-                self._fit_padding(buffer.padding_x)
-            if buffer.size_filled < self._n_bytes:
-                self.incomplete += 1
+            padding = self._told(buffer, "padding_x", 0)
+            if padding != self._padding:
+                self._fit_padding(padding)
+            if self._told(buffer, "size_filled", self._n_bytes) < self._n_bytes:
+                self._damaged()
                 self.requeue()
                 return None
+            stamp = self._chunk("Timestamp")
+            frame_id = self._chunk("FrameID")
             return Buffer(
-                self._chunk("FrameID", buffer.frame_id),
-                self._time(buffer),
-                round(1000 * self._chunk("ExposureTime", 0)),
-                self._chunk("LineStatusAll", 0),
+                buffer.frame_id if frame_id is None else frame_id,
+                self._time(buffer) if stamp is None else self._clock.to_ns(stamp),
+                round(1000 * (self._chunk("ExposureTime") or 0)),
+                self._chunk("LineStatusAll") or 0,
                 buffer.raw_buffer,
             )
         except self._errors as error:
             raise lost(error) from None
+
+    def _told(self, buffer: Any, field: str, otherwise: int) -> int:
+        """Return what a producer need not say of a buffer."""
+        if field not in self._untold:
+            try:
+                return int(getattr(buffer, field))
+            except self._errors:
+                self._untold.add(field)
+        return otherwise
 
     def _fit_padding(self, padding: int) -> None:
         self._padding = padding
@@ -103,30 +132,19 @@ class GenicamLink:
         self._read = reader(self._pixels, *size, padding)
         self._n_bytes = self._pixels.n_bytes(*size, padding)
 
-    def _time(self, buffer: Any) -> int | None:
-        if "Timestamp" in self._chunks:
-            return self._clock.to_ns(self._map.ChunkTimestamp.value)
-        if self._time_field == "":
-            self._time_field = self._find_time_field(buffer)
-        if self._time_field is None:
-            return None
-        ticks = int(getattr(buffer, self._time_field))
-        return ticks if self._time_field == "timestamp_ns" else self._clock.to_ns(ticks)
-
-    def _find_time_field(self, buffer: Any) -> str | None:
-        """Return the field with a buffer's time; 0 is what producers without one put there."""
-        for field in ("timestamp_ns", "timestamp"):
-            with contextlib.suppress(*self._errors):
-                if getattr(buffer, field):
-                    return field
-        return None
-
-    def _chunk(self, name: str, otherwise: Any) -> Any:
-        """Return what came along with the frame that was fetched last."""
+    def _chunk(self, name: str) -> Any:
+        """Return what came along with the frame fetched last; None if it was not asked for."""
         if name not in self._chunks:
-            return otherwise
-        names = ("ChunkFrameID", "ChunkFrameCounter") if name == "FrameID" else (f"Chunk{name}",)
-        return getattr(self._map, find(self.nodes, names) or names[0]).value
+            return None
+        feature = self._chunks[name]
+        if feature is None:
+            feature = find(self.nodes, chunk_features(name))
+            if feature is None:
+                raise UserError(
+                    f"{self._key}: {name} was switched on and does not come; leave it out"
+                )
+            self._chunks[name] = feature
+        return getattr(self._map, feature).value
 
     def copy(self, buffer: Buffer, out: Image) -> None:
         """Write the image into ``out``."""
@@ -147,10 +165,16 @@ class GenicamLink:
             return 0
 
     def latch(self) -> tuple[int, int, int] | None:
-        """Read both clocks together."""
+        """Read both clocks together; None where the camera has no such feature, or not now."""
         try:
             return self._clock.latch()
         except NodeRefused as error:
+            self._still_there(error)
+            return None
+
+    def _still_there(self, error: NodeRefused) -> None:
+        """Raise LinkLost if what was refused was refused by nobody."""
+        if not self.alive():
             raise LinkLost(str(error)) from None
 
     def alive(self) -> bool:
@@ -158,11 +182,11 @@ class GenicamLink:
         return self._answers()
 
     def trigger(self) -> None:
-        """Expose once."""
+        """Expose once; what the camera does not take now is a missed trigger."""
         try:
             self.nodes.execute("TriggerSoftware")
         except NodeRefused as error:
-            raise LinkLost(str(error)) from None
+            self._still_there(error)
 
     def close(self) -> None:
         """Free everything; a device that is gone refuses each step, and each is tried."""
@@ -172,11 +196,3 @@ class GenicamLink:
                 with contextlib.suppress(*self._errors, RuntimeError):
                     step()
         self._producers.close()
-
-
-def _count_incomplete(link: GenicamLink) -> Any:
-    class Count(library().Callback):  # type: ignore[misc]  # the library has no types
-        def emit(self, context: object = None) -> None:
-            link.incomplete += 1
-
-    return Count()

@@ -13,13 +13,14 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rtface.camera.device import LinkLost
 from rtface.camera.nodes import GenicamNodes
 from rtface.camera.sensor import Names
+from rtface.camera.timestamps import DeviceClock
 from rtface.types import UserError
 
 #: how long the library waits for a buffer before it looks at the time, ms
@@ -32,14 +33,15 @@ def library() -> Any:
         import harvesters.core
     except ImportError as error:
         raise UserError(
-            f"GenICam cameras need harvesters ({error}); install rtface[genicam]"
+            f'GenICam cameras need harvesters ({error}): pip install "rtface[genicam]"'
         ) from None
     logging.getLogger("harvesters.core").disabled = True
     return harvesters.core
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """Return what the bindings raise: the device's or the driver's faults."""
+    """Return what the bindings raise: faults of device or driver; UserError without them."""
+    library()
     import genicam.genapi
     import genicam.gentl
 
@@ -63,12 +65,15 @@ class Producers:
     def __init__(self, paths: list[Path]) -> None:
         self._errors = errors()
         self.harvester = library().Harvester()
+        faults = []
         for path in paths:
             try:
                 with _without_remarks():
                     self.harvester.add_file(str(path), check_existence=True, check_validity=True)
             except self._errors as error:
-                raise UserError(f"{path}: is no GenTL producer that loads ({error})") from None
+                faults.append(f"{path}: is no GenTL producer that loads ({error})")
+        if faults and len(faults) == len(paths):  # a broken one beside others is in nobody's way
+            raise UserError(f"{'; '.join(faults)}; name the vendor's .cti file as 'producer'")
 
     def devices(self) -> list[Any]:
         """Look for devices and return them; each camera once, though two drivers may see it."""
@@ -179,3 +184,41 @@ class Answers:
         except self._errors:
             return False
         return True
+
+
+class BufferTime:
+    """Reads the device's time of a raw buffer. Belongs to the thread that fetches.
+
+    Which field a producer fills is found with the first buffer; 0 is what those without one put
+    there.
+    """
+
+    def __init__(self, clock: DeviceClock) -> None:
+        self._clock, self._errors = clock, errors()
+        self._field: str | None = ""
+
+    def __call__(self, buffer: Any) -> int | None:
+        """Return the time, ns; None where the producer has none."""
+        if self._field == "":
+            self._field = self._find(buffer)
+        if self._field is None:
+            return None
+        ticks = int(getattr(buffer, self._field))
+        return ticks if self._field == "timestamp_ns" else self._clock.to_ns(ticks)
+
+    def _find(self, buffer: Any) -> str | None:
+        for field in ("timestamp_ns", "timestamp"):
+            with contextlib.suppress(*self._errors):
+                if getattr(buffer, field):
+                    return field
+        return None
+
+
+def count_incomplete(acquirer: Any, call: Callable[[], None]) -> None:
+    """Have ``call`` called for each frame that arrives damaged, in the thread that fetches."""
+
+    class Count(library().Callback):  # type: ignore[misc]  # the library has no types
+        def emit(self, context: object = None) -> None:
+            call()
+
+    acquirer.add_callback(acquirer.Events.INCOMPLETE_BUFFER, Count())

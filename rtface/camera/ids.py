@@ -13,17 +13,17 @@ class IdCounter:
 
     GigE Vision 1.x counts in 16 bits and leaves out 0 (65535 is followed by 1); other cameras count
     in 32 or 64 bits, and do have 0. The width is not announced: it is told by where the counter
-    stood when it fell.
+    stood when it fell. A counter that falls has wrapped only if there was time for it.
     """
 
     def __init__(self) -> None:
         self._last: int | None = None
 
-    def step(self, raw: int) -> int | None:
+    def step(self, raw: int, at_most: int = _LAST_16 // 2) -> int | None:
         """Return by how many frames ``raw`` is later than the id before: 1 where none is missing.
 
-        None where it is not later at all, and no wrap explains it: the counter began anew. The
-        first id is a step of 1.
+        ``at_most`` is how many frames there was time for. None where ``raw`` is not later at all,
+        and no wrap explains it: the counter began anew. The first id is a step of 1.
         """
         last, self._last = self._last, raw
         if last is None:
@@ -31,13 +31,12 @@ class IdCounter:
         if raw > last:
             return raw - last
         if last <= _LAST_16:
-            # a counter that has 0 is one longer
-            step = raw - last + _LAST_16 + (1 if raw == 0 else 0)
-            return step if step <= _LAST_16 // 2 else None
-        if last <= _LAST_32:
+            step = raw - last + _LAST_16 + (1 if raw == 0 else 0)  # one longer with a 0
+        elif last <= _LAST_32:
             step = raw - last + _LAST_32 + 1
-            return step if step <= _LAST_32 // 2 else None
-        return None
+        else:
+            return None
+        return step if step <= at_most else None
 
 
 def causes(missing: int, incomplete: int, underruns: int) -> Lost:

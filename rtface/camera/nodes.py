@@ -6,8 +6,8 @@ from typing import Any
 
 from rtface.camera.sfnc import NodeRefused, Value, in_range
 
-#: GenApi's access modes: write only, read only, both
-_WRITE, _READ, _BOTH = 2, 3, 4
+#: GenApi's access modes: of a feature that can be read alone, and of all that can be used
+READ_ONLY, USABLE = 3, (2, 3, 4)
 
 
 class GenicamNodes:
@@ -35,7 +35,7 @@ class GenicamNodes:
     def has(self, name: str) -> bool:
         """Whether the feature is there and can be used now."""
         try:
-            return self._node(name).get_access_mode() in (_WRITE, _READ, _BOTH)
+            return self._node(name).get_access_mode() in USABLE
         except self._no_node:
             return False
 
@@ -77,7 +77,7 @@ class GenicamNodes:
             if hasattr(node, "min"):
                 step = node.inc if not hasattr(node, "has_inc") or node.has_inc() else None
                 return in_range(node.min, node.max, step)
-            if node.get_access_mode() == _READ:
+            if node.get_access_mode() == READ_ONLY:
                 return "nothing: it cannot be set now"
         except self._no_node:
             pass

@@ -11,8 +11,7 @@ from rtface.camera.device import Buffer, DeviceCamera, LinkLost
 from rtface.camera.pixels import reader
 from rtface.camera.pylon_nodes import PylonNodes, words
 from rtface.camera.sensor import Names, choose, n_buffers, set_up
-from rtface.camera.sfnc import CHUNK_NAMES, NodeRefused, Value, find
-from rtface.camera.timestamps import DeviceClock
+from rtface.camera.sfnc import NodeRefused, Value, chunk_features, find
 from rtface.camera_config import PylonSection
 from rtface.types import Image, UserError
 
@@ -76,9 +75,8 @@ class PylonLink:
             raise LinkLost(words(error)) from None
         self.nodes = PylonNodes(self._camera.GetNodeMap, self._errors)
         self._stream = PylonNodes(self._camera.GetStreamGrabberNodeMap, self._errors)
-        self.info, self._format = set_up(self.nodes, section, name)
+        self.info, self._format, self._clock = set_up(self.nodes, section, name, self.alive)
         self._fit_padding(0)
-        self._clock = DeviceClock(self.nodes)
 
     def _fit_padding(self, padding: int) -> None:
         width, height = self.info.width, self.info.height
@@ -142,7 +140,7 @@ class PylonLink:
         """Return what came along with the frame that was fetched last."""
         if name not in self._chunks:
             return otherwise
-        names = tuple(f"Chunk{one}" for one in CHUNK_NAMES.get(name, (name,)))
+        names = chunk_features(name)
         nodes = PylonNodes(self._result.GetChunkDataNodeMap, self._errors)
         return nodes.read(find(nodes, names) or names[0])
 
@@ -161,7 +159,10 @@ class PylonLink:
 
     def underruns(self) -> int:
         """Return the driver's count of frames without a free buffer; 0 where it has none."""
-        return int(self._stream.read(UNDERRUNS)) if self._stream.has(UNDERRUNS) else 0
+        try:
+            return int(self._stream.read(UNDERRUNS))
+        except NodeRefused:  # it has none, or the device is gone
+            return 0
 
     def latch(self) -> tuple[int, int, int] | None:
         """Read both clocks together."""

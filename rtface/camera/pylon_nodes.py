@@ -6,10 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from rtface.camera.nodes import READ_ONLY, USABLE
 from rtface.camera.sfnc import NodeRefused, Value, in_range
-
-#: GenApi's access modes: write only, read only, both
-_WRITE, _READ, _BOTH = 2, 3, 4
 
 
 class PylonNodes:
@@ -36,7 +34,7 @@ class PylonNodes:
     def has(self, name: str) -> bool:
         """Whether the feature is there and can be used now."""
         try:
-            return self._node(name).GetAccessMode() in (_WRITE, _READ, _BOTH)
+            return self._node(name).GetAccessMode() in USABLE
         except self._errors:
             return False
 
@@ -77,7 +75,7 @@ class PylonNodes:
             if hasattr(node, "GetMin"):
                 step = node.Inc if not hasattr(node, "HasInc") or node.HasInc() else None
                 return in_range(node.Min, node.Max, step)
-            if node.GetAccessMode() == _READ:
+            if node.GetAccessMode() == READ_ONLY:
                 return "nothing: it cannot be set now"
         except self._errors:
             pass

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 from rtface.camera.device import LinkLost
 from rtface.camera.pixels import PixelFormat, needs_even, pixel_format
-from rtface.camera.sfnc import RATE, NodeRefused, Nodes, apply, find, plan
+from rtface.camera.sfnc import RATE, RESULTING_RATE, NodeRefused, Nodes, apply, find, plan
+from rtface.camera.timestamps import DeviceClock
 from rtface.camera_config import SensorSection
 from rtface.types import CameraInfo, UserError
 
@@ -32,10 +33,12 @@ class SetUp(NamedTuple):
     ----------
     info : CameraInfo
     pixels : PixelFormat
+    clock : DeviceClock
     """
 
     info: CameraInfo
     pixels: PixelFormat
+    clock: DeviceClock
 
 
 def choose(devices: Sequence[tuple[Names, Device]], section: SensorSection, name: str) -> Device:
@@ -69,8 +72,13 @@ def n_buffers(section: SensorSection) -> int:
     return max(LEAST_BUFFERS, round(BUFFERS_S * section.rate_hz))
 
 
-def set_up(nodes: Nodes, section: SensorSection, name: str) -> SetUp:
+def set_up(nodes: Nodes, section: SensorSection, name: str, alive: Callable[[], bool]) -> SetUp:
     """Set a camera as the rig file says and return what it will deliver.
+
+    Parameters
+    ----------
+    alive : callable
+        Whether the device answers: one that is gone seems to have no features.
 
     Raises
     ------
@@ -80,18 +88,37 @@ def set_up(nodes: Nodes, section: SensorSection, name: str) -> SetUp:
         It does not answer.
     """
     try:
-        apply(nodes, plan(section), name)
-        width, height = int(nodes.read("Width")), int(nodes.read("Height"))
-        pixels = str(nodes.read("PixelFormat"))
-        # with a trigger the camera's own rate is not in force
-        rate = None if section.trigger else find(nodes, RATE)
-        rate_hz = float(nodes.read(rate)) if rate else section.rate_hz
-    except NodeRefused as error:
-        raise LinkLost(str(error)) from None
+        return _set_up(nodes, section, name)
+    except (UserError, NodeRefused) as error:
+        if isinstance(error, NodeRefused) or not alive():
+            raise LinkLost(str(error)) from None
+        raise
+
+
+def _set_up(nodes: Nodes, section: SensorSection, name: str) -> SetUp:
+    apply(nodes, plan(section), name)
+    width, height = int(nodes.read("Width")), int(nodes.read("Height"))
+    pixels = str(nodes.read("PixelFormat"))
     told = pixel_format(pixels)
     if told is None or width % needs_even(told):
         raise UserError(
             f"camera.{name}.pixel_format: {pixels} at {width} px width cannot be tracked; "
             f"choose 'Mono8' or another gray format of {nodes.allowed('PixelFormat')}"
         )
-    return SetUp(CameraInfo(height, width, told.bits, rate_hz), told)
+    rate_hz = _rate(nodes, section, name)
+    return SetUp(CameraInfo(height, width, told.bits, rate_hz), told, DeviceClock(nodes))
+
+
+def _rate(nodes: Nodes, section: SensorSection, name: str) -> float:
+    """Return the rate that frames will have; UserError if exposure or size do not allow it."""
+    if section.trigger:  # the camera's own is not in force
+        return section.rate_hz
+    if limit := find(nodes, RESULTING_RATE):
+        possible = float(nodes.read(limit))
+        if 0 < possible < 0.98 * section.rate_hz:
+            raise UserError(
+                f"camera.{name}.rate_hz: {section.rate_hz:g} Hz was set, and exposure time, size "
+                f"or link allow {possible:g}; expose shorter, read out less, or ask for that"
+            )
+    rate = find(nodes, RATE)
+    return float(nodes.read(rate)) if rate else section.rate_hz

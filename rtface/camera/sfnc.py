@@ -7,7 +7,7 @@ standard one first. Pure but for the calls of ``Nodes``.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from rtface.camera_config import SensorSection
 from rtface.types import UserError
@@ -48,8 +48,8 @@ class Setting(NamedTuple):
     names : tuple of str
         The feature's names, the standard one first.
     value : bool, int, float or str
-    optional : bool
-        Whether a camera without the feature, or that refuses, is no fault: it cannot be otherwise.
+    asked : str
+        See ``Asked``.
     within : float
         How much what is read back may differ, relative: cameras round.
     """
@@ -57,17 +57,26 @@ class Setting(NamedTuple):
     key: str
     names: tuple[str, ...]
     value: Value
-    optional: bool = False
+    asked: Asked = "always"
     within: float = 0.0
 
 
 EXPOSURE = ("ExposureTime", "ExposureTimeAbs")
 RATE = ("AcquisitionFrameRate", "AcquisitionFrameRateAbs")
+#: what exposure time, size and link make of it
+RESULTING_RATE = (
+    "AcquisitionResultingFrameRate",
+    "ResultingFrameRate",
+    "ResultingFrameRateAbs",
+)
 RATE_ENABLE = ("AcquisitionFrameRateEnable", "AcquisitionFrameRateEnabled")
 GAIN = ("Gain",)
 DELAY = ("TriggerDelay", "TriggerDelayAbs")
 #: what a chunk is called in older cameras
-CHUNK_NAMES = {"FrameID": ("FrameID", "FrameCounter", "Framecounter"), "Timestamp": ("Timestamp",)}
+CHUNK_NAMES = {"FrameID": ("FrameID", "FrameCounter", "Framecounter")}
+#: how hard a setting is asked for: a camera without the feature, or that refuses, is an error; one
+#: without it is as if it were set; whatever the camera makes of it is as good
+Asked = Literal["always", "if there", "if possible"]
 
 
 def plan(section: SensorSection) -> list[Setting]:
@@ -77,23 +86,24 @@ def plan(section: SensorSection) -> list[Setting]:
         wanted.append(Setting("pixel_format", ("PixelFormat",), section.pixel_format))
     wanted += _region(section)
     # a rate in force narrows the exposure times that are allowed, and the other way round
-    wanted.append(Setting("rate_hz", RATE_ENABLE, False, optional=True))
+    wanted.append(Setting("rate_hz", RATE_ENABLE, False, "if possible"))
     if isinstance(section.exposure_us, float):
         wanted += [
-            Setting("exposure_us", ("ExposureAuto",), "Off", optional=True),
-            Setting("exposure_us", ("ExposureMode",), "Timed", optional=True),
+            Setting("exposure_us", ("ExposureAuto",), "Off", "if there"),
+            Setting("exposure_us", ("ExposureMode",), "Timed", "if there"),
             Setting("exposure_us", EXPOSURE, section.exposure_us, within=0.02),
         ]
     if section.gain_db is not None:
         wanted += [
-            Setting("gain_db", ("GainAuto",), "Off", optional=True),
+            Setting("gain_db", ("GainAuto",), "Off", "if there"),
             Setting("gain_db", GAIN, section.gain_db, within=0.05),
         ]
     wanted += _trigger(section) if section.trigger else _free_running(section)
     if section.strobe_line is not None:
         wanted += [
             Setting("strobe_line", ("LineSelector",), section.strobe_line),
-            Setting("strobe_line", ("LineMode",), "Output", optional=True),
+            Setting("strobe_line", ("LineMode",), "Output", "if there"),
+            Setting("strobe_line", ("LineInverter",), False, "if there"),
             Setting("strobe_line", ("LineSource",), "ExposureActive"),
         ]
     if section.chunks:
@@ -112,8 +122,8 @@ def _region(section: SensorSection) -> list[Setting]:
     wanted = []
     if sized or moved:  # to the corner first: there every size fits
         wanted += [
-            Setting("offset_x", ("OffsetX",), 0, optional=True),
-            Setting("offset_y", ("OffsetY",), 0, optional=True),
+            Setting("offset_x", ("OffsetX",), 0, "if there"),
+            Setting("offset_y", ("OffsetY",), 0, "if there"),
         ]
     for key, name in (
         ("width", "Width"),
@@ -129,10 +139,10 @@ def _region(section: SensorSection) -> list[Setting]:
 
 def _free_running(section: SensorSection) -> list[Setting]:
     return [
-        Setting("trigger", ("TriggerSelector",), "FrameStart", optional=True),
-        Setting("trigger", ("TriggerMode",), "Off", optional=True),
-        Setting("rate_hz", ("AcquisitionFrameRateAuto",), "Off", optional=True),
-        Setting("rate_hz", RATE_ENABLE, True, optional=True),
+        Setting("trigger", ("TriggerSelector",), "FrameStart", "if possible"),
+        Setting("trigger", ("TriggerMode",), "Off", "if there"),
+        Setting("rate_hz", ("AcquisitionFrameRateAuto",), "Off", "if there"),
+        Setting("rate_hz", RATE_ENABLE, True, "if there"),
         Setting("rate_hz", RATE, section.rate_hz, within=0.01),
     ]
 
@@ -141,7 +151,9 @@ def _trigger(section: SensorSection) -> list[Setting]:
     trigger = section.trigger
     assert trigger is not None
     wanted = [
-        Setting("trigger", ("TriggerSelector",), "FrameStart", optional=True),
+        Setting("trigger", ("TriggerSelector",), "FrameStart", "if possible"),
+        # many cameras take no other source while it is on, and settings outlast a run
+        Setting("trigger", ("TriggerMode",), "Off"),
         Setting("trigger.source", ("TriggerSource",), trigger.source),
     ]
     if trigger.source != "Software":
@@ -149,7 +161,8 @@ def _trigger(section: SensorSection) -> list[Setting]:
         wanted.append(activation)
     delay = section.trigger_delay_us
     # a camera without the feature has no delay, which is what 0 asks for
-    wanted.append(Setting("trigger_delay_us", DELAY, delay, optional=not delay, within=0.02))
+    asked: Asked = "always" if delay else "if there"
+    wanted.append(Setting("trigger_delay_us", DELAY, delay, asked, within=0.02))
     if trigger.overlap is not None:
         wanted.append(Setting("trigger.overlap", ("TriggerOverlap",), trigger.overlap))
     wanted.append(Setting("trigger", ("TriggerMode",), "On"))
@@ -171,34 +184,46 @@ def apply(nodes: Nodes, wanted: list[Setting], camera: str) -> None:
         the camera would take.
     """
     for setting in wanted:
-        try:
-            _apply_one(nodes, setting, f"camera.{camera}.{setting.key}")
-        except UserError:
-            if not setting.optional:
-                raise
+        key = f"camera.{camera}.{setting.key}"
+        name = find(nodes, setting.names)
+        if name is not None:
+            try:
+                _apply_one(nodes, setting, name, key)
+            except UserError:
+                if setting.asked != "if possible":
+                    raise
+        elif setting.asked == "always":
+            raise UserError(f"{key}: the camera has no {' or '.join(setting.names)}; leave it out")
 
 
-def _apply_one(nodes: Nodes, setting: Setting, key: str) -> None:
-    names = setting.names
+def _apply_one(nodes: Nodes, setting: Setting, name: str, key: str) -> None:
     value = setting.value
-    name = find(nodes, names)
-    if name is None:
-        raise UserError(f"{key}: the camera has no {' or '.join(names)}; leave it out")
     if name == "ChunkSelector":
         return _select_chunk(nodes, str(value), key)
+    refused = None
     try:
         nodes.write(name, value)
+    except NodeRefused as error:
+        refused = error  # it may be so already, and cannot be otherwise
+    try:
         got = nodes.read(name)
     except NodeRefused as error:
-        allowed = nodes.allowed(name)
-        takes = f"it takes {allowed}" if allowed else str(error)
-        raise UserError(f"{key}: {name} cannot be {_shown(value)}; {takes}") from None
-    if not _same(got, value, setting.within):
-        raise UserError(
-            f"{key}: {name} was set to {_shown(value)} and the camera made it {_shown(got)}; "
-            f"it takes {nodes.allowed(name)}"
-        )
-    return None
+        raise UserError(f"{key}: {error}") from None
+    if _same(got, value, setting.within):
+        return None
+    takes = nodes.allowed(name)
+    if refused:
+        why = f"it takes {takes}" if takes else str(refused)
+        raise UserError(f"{key}: {name} cannot be {_shown(value)}; {why}")
+    raise UserError(
+        f"{key}: {name} was set to {_shown(value)} and the camera made it {_shown(got)}; "
+        f"it takes {takes}"
+    )
+
+
+def chunk_features(chunk: str) -> tuple[str, ...]:
+    """Return the features that may hold what came with a frame."""
+    return tuple(f"Chunk{name}" for name in CHUNK_NAMES.get(chunk, (chunk,)))
 
 
 def _select_chunk(nodes: Nodes, chunk: str, key: str) -> None:

@@ -59,4 +59,6 @@ class DeviceClock:
         self._nodes.execute(command)
         after_ns = time.perf_counter_ns()
         ticks = int(self._nodes.read(value))
-        return self.to_ns(ticks), (before_ns + after_ns) // 2, after_ns - before_ns
+        # ticks are cut off, here and in the stamps of frames
+        within_ns = after_ns - before_ns + 2 * (NS_PER_S // self._tick_hz - 1)
+        return self.to_ns(ticks), (before_ns + after_ns) // 2, within_ns

@@ -20,10 +20,10 @@ def cameras(
         ),
     ] = None,
 ) -> None:
-    """List the GenICam cameras of this machine, each with a table to paste into a rig file.
+    """List the GenICam cameras of this machine, each with its table of a rig file.
 
-    All that is printed is TOML: `rtface cameras >> rig.toml` adds every camera to a rig file. A
-    camera that another program uses is listed without its features.
+    All that is printed is a rig file with every camera: `rtface cameras > rig.toml`. A camera that
+    another program uses is listed without its features.
     """
     from rtface.camera.device import LinkLost
     from rtface.camera.listing import describe, look, rig_table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ def naming(
     try:
         yield
     except UserError as error:
-        if rig_file and str(error).startswith("camera."):
-            camera = str(error).split(".", 2)[1]
-            raise UserError(f"{(cameras or {}).get(camera, rig_file)}: {error}") from None
+        named = re.match(r"camera\.(\w+)", str(error))
+        if rig_file and named:
+            raise UserError(f"{(cameras or {}).get(named[1], rig_file)}: {error}") from None
         raise

@@ -12,7 +12,7 @@
  *
  *        front_buffer *buffer = front_take(stream);   // NULL: nothing queued, the frame is lost
  *        ... write at most buffer->size bytes to buffer->base, fill in buffer->frame ...
- *        front_deliver(stream, buffer);               // or front_give_back(stream, buffer)
+ *        front_deliver(stream, buffer);
  *
  * Calls into the backend come from any thread, and read/write also while another thread is in
  * start or stop: the backend locks what it shares. All functions return 0 (GC_ERR_SUCCESS) or a
@@ -106,8 +106,5 @@ front_buffer *front_take(front_stream *stream);
 
 /* The buffer is filled: hand it to the consumer. */
 void front_deliver(front_stream *stream, front_buffer *buffer);
-
-/* Nothing came of it: the buffer is free again. */
-void front_give_back(front_stream *stream, front_buffer *buffer);
 
 #endif

@@ -201,11 +201,8 @@ static GC_ERROR image_info(const front_buffer *b, int32_t what, INFO_TYPE *type,
     }
 }
 
-GC_ERROR DSGetBufferInfo(DS_HANDLE stream, BUFFER_HANDLE handle, int32_t what, INFO_TYPE *type,
-                         void *out, size_t *size) {
-    front_device *device = front_device_of_stream(stream);
-    if (!device || !handle) return front_fail(GC_ERR_INVALID_HANDLE, "not an open stream");
-    const front_buffer *b = handle;
+static GC_ERROR buffer_info(const front_device *device, const front_buffer *b, int32_t what,
+                            INFO_TYPE *type, void *out, size_t *size) {
     const front_frame *f = &b->frame;
     switch (what) {
     case BUF_BASE: return front_put_ptr(b->base, type, out, size);
@@ -234,16 +231,38 @@ GC_ERROR DSGetBufferInfo(DS_HANDLE stream, BUFFER_HANDLE handle, int32_t what, I
     }
 }
 
-GC_ERROR DSGetBufferChunkData(DS_HANDLE stream, BUFFER_HANDLE handle, SINGLE_CHUNK_DATA *list,
-                              size_t *count) {
-    if (!front_device_of_stream(stream) || !handle)
-        return front_fail(GC_ERR_INVALID_HANDLE, "not an open stream");
-    const front_frame *f = &((const front_buffer *)handle)->frame;
+GC_ERROR DSGetBufferInfo(DS_HANDLE handle, BUFFER_HANDLE which, int32_t what, INFO_TYPE *type,
+                         void *out, size_t *size) {
+    front_device *device = front_device_of_stream(handle);
+    if (!device) return front_fail(GC_ERR_INVALID_HANDLE, "not an open stream");
+    front_stream *stream = &device->stream;
+    pthread_mutex_lock(&stream->lock);
+    const front_buffer *b = front_known(stream, which);
+    GC_ERROR result = b ? buffer_info(device, b, what, type, out, size)
+                        : front_fail(GC_ERR_INVALID_HANDLE, "not a buffer of this stream");
+    pthread_mutex_unlock(&stream->lock);
+    return result;
+}
+
+static GC_ERROR chunk_list(const front_frame *f, SINGLE_CHUNK_DATA *list, size_t *count) {
     if (list && *count < f->chunk_count)
         return front_fail(GC_ERR_BUFFER_TOO_SMALL, "too little room for the chunks");
     if (list) memcpy(list, f->chunks, f->chunk_count * sizeof *list);
     *count = f->chunk_count;
     return GC_ERR_SUCCESS;
+}
+
+GC_ERROR DSGetBufferChunkData(DS_HANDLE handle, BUFFER_HANDLE which, SINGLE_CHUNK_DATA *list,
+                              size_t *count) {
+    front_device *device = front_device_of_stream(handle);
+    if (!device) return front_fail(GC_ERR_INVALID_HANDLE, "not an open stream");
+    front_stream *stream = &device->stream;
+    pthread_mutex_lock(&stream->lock);
+    const front_buffer *b = front_known(stream, which);
+    GC_ERROR result = b ? chunk_list(&b->frame, list, count)
+                        : front_fail(GC_ERR_INVALID_HANDLE, "not a buffer of this stream");
+    pthread_mutex_unlock(&stream->lock);
+    return result;
 }
 
 /* Images come whole, never in parts. */

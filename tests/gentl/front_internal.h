@@ -72,4 +72,7 @@ GC_ERROR front_put_device(const front_device *device, int32_t what, INFO_TYPE *t
 void front_stream_init(front_stream *stream);
 void front_stream_shut(front_device *device);
 
+/* The buffer with this handle, or NULL. It stays one as long as the stream's lock is held. */
+front_buffer *front_known(front_stream *stream, BUFFER_HANDLE handle);
+
 #endif

@@ -48,7 +48,7 @@ static front_buffer *pop(front_queue *queue) {
     return buffer;
 }
 
-static front_buffer *known(front_stream *stream, BUFFER_HANDLE handle) {
+front_buffer *front_known(front_stream *stream, BUFFER_HANDLE handle) {
     for (front_buffer *b = stream->announced; b; b = b->next_announced)
         if (b == handle) return b;
     return NULL;
@@ -82,14 +82,6 @@ void front_deliver(front_stream *stream, front_buffer *buffer) {
     stream->fired++;
     if (stream->frames_left != GENTL_FOREVER) stream->frames_left--;
     push(&stream->output, buffer, OUTPUT);
-    pthread_cond_broadcast(&stream->changed);
-    pthread_mutex_unlock(&stream->lock);
-}
-
-void front_give_back(front_stream *stream, front_buffer *buffer) {
-    pthread_mutex_lock(&stream->lock);
-    stream->filling_count--;
-    push(&stream->input, buffer, INPUT);
     pthread_cond_broadcast(&stream->changed);
     pthread_mutex_unlock(&stream->lock);
 }
@@ -143,7 +135,7 @@ static void forget(front_stream *stream, front_buffer *buffer) {
 GC_ERROR DSRevokeBuffer(DS_HANDLE handle, BUFFER_HANDLE which, void **memory, void **user) {
     NEED_STREAM(stream, handle);
     pthread_mutex_lock(&stream->lock);
-    front_buffer *buffer = known(stream, which);
+    front_buffer *buffer = front_known(stream, which);
     GC_ERROR result = GC_ERR_SUCCESS;
     if (!buffer) {
         result = front_fail(GC_ERR_INVALID_HANDLE, "not a buffer of this stream");
@@ -161,7 +153,7 @@ GC_ERROR DSRevokeBuffer(DS_HANDLE handle, BUFFER_HANDLE which, void **memory, vo
 GC_ERROR DSQueueBuffer(DS_HANDLE handle, BUFFER_HANDLE which) {
     NEED_STREAM(stream, handle);
     pthread_mutex_lock(&stream->lock);
-    front_buffer *buffer = known(stream, which);
+    front_buffer *buffer = front_known(stream, which);
     GC_ERROR result = GC_ERR_SUCCESS;
     if (!buffer) {
         result = front_fail(GC_ERR_INVALID_HANDLE, "not a buffer of this stream");

@@ -81,8 +81,18 @@ typedef struct { /* a record of the log */
     int64_t clip_index; /* -1 for a missed trigger */
 } sim_record;
 
+typedef struct { /* of an image and what follows it, as the registers say at one moment */
+    const sim_format *format;
+    size_t width, height, x_offset, y_offset;
+    size_t stride;  /* bytes from one line to the next */
+    size_t payload; /* bytes in all */
+    bool with_chunks;
+    unsigned chunks; /* bit n: the n-th is enabled */
+} sim_layout;
+
 typedef struct { /* an exposure on its way */
     sim_record record;
+    sim_layout layout; /* the registers may change before it arrives */
     int64_t due_ns;
     double exposure_us, gain;
     int64_t lines;
@@ -101,7 +111,7 @@ enum {
     R_SENSOR_HEIGHT, R_WIDTH_MAX, R_HEIGHT_MAX, R_OFFSET_X_MAX, R_OFFSET_Y_MAX, R_RATE_MAX,
     R_EXPOSURE_MAX, R_PAYLOAD, R_TEMPERATURE, R_LATCHED_TICKS, R_TICK_HZ,
     R_START, R_STOP, R_SOFTWARE, R_LATCH, R_CLOCK_RESET, /* commands */
-    R_LOCK_STREAM, R_LOCK_EXPOSURE, R_LOCK_GAIN, R_LOCK_RATE, R_LOCK_LINE_MODE,
+    R_LOCK_STREAM, R_LOCK_EXPOSURE, R_LOCK_GAIN, R_LOCK_RATE, R_LOCK_LINE_MODE, R_LOCK_TRIGGER,
     R_COUNT
 };
 #define SIM_REGISTER_BASE 0x1000
@@ -175,14 +185,13 @@ char *sim_make_xml(const sim_camera *camera);
 GC_ERROR sim_read(sim_camera *camera, uint64_t address, void *data, size_t size);
 GC_ERROR sim_write(sim_camera *camera, uint64_t address, const void *data, size_t size);
 int64_t sim_lines(sim_camera *camera, int64_t now);
-size_t sim_payload(sim_camera *camera);
 void sim_registers_reset(sim_camera *camera);
 
 /* sim_frame.c */
 const sim_format *sim_format_named(const char *name);
-const sim_format *sim_format_now(const sim_camera *camera);
-size_t sim_stride(const sim_camera *camera);
-void sim_fill(sim_camera *camera, const sim_exposure *exposure, front_buffer *buffer);
+sim_layout sim_layout_now(const sim_camera *camera); /* with the lock held */
+/* Without the lock: of the camera it reads only what never changes. */
+void sim_fill(const sim_camera *camera, const sim_exposure *exposure, front_buffer *buffer);
 
 /* sim_run.c */
 GC_ERROR sim_start_thread(sim_camera *camera, front_stream *stream);

@@ -17,15 +17,29 @@ const sim_format *sim_format_named(const char *name) {
 }
 
 /* Either that of the clip, or Mono8, which the camera makes of it. */
-const sim_format *sim_format_now(const sim_camera *camera) {
+static const sim_format *format_now(const sim_camera *camera) {
     bool native = camera->stored[R_PIXEL_FORMAT].i == camera->format->pfnc;
     return native ? camera->format : &FORMATS[0];
 }
 
-size_t sim_stride(const sim_camera *camera) {
-    size_t pixels = (size_t)camera->stored[R_WIDTH].i;
-    return pixels * (size_t)sim_format_now(camera)->bits / 8 +
-           (size_t)camera->config.line_padding;
+sim_layout sim_layout_now(const sim_camera *camera) {
+    const sim_value *v = camera->stored;
+    sim_layout l = {.format = format_now(camera),
+                    .width = (size_t)v[R_WIDTH].i,
+                    .height = (size_t)v[R_HEIGHT].i,
+                    .x_offset = (size_t)v[R_OFFSET_X].i,
+                    .y_offset = (size_t)v[R_OFFSET_Y].i,
+                    .with_chunks = v[R_CHUNK_MODE].i != 0};
+    l.stride = l.width * (size_t)l.format->bits / 8 + (size_t)camera->config.line_padding;
+    l.payload = l.stride * l.height;
+    if (!l.with_chunks) return l;
+    l.payload += 8; /* the image's own trailer, then the chunks with theirs */
+    for (int c = 0; c < SIM_CHUNKS; c++) {
+        if (!camera->chunk_enable[c]) continue;
+        l.chunks |= 1u << c;
+        l.payload += 16;
+    }
+    return l;
 }
 
 /* The eight upper bits of pixel x of a line: what a camera sends when asked for Mono8. */
@@ -41,14 +55,14 @@ static uint8_t upper_bits(const sim_format *format, const uint8_t *line, size_t 
     return (uint8_t)(two >> (bit % 8) >> (format->bits - 8));
 }
 
-static void fill_from_clip(sim_camera *camera, int64_t index, uint8_t *out) {
-    const sim_format *native = camera->format, *now = sim_format_now(camera);
+static void fill_from_clip(const sim_camera *camera, const sim_layout *layout, int64_t index,
+                           uint8_t *out) {
+    const sim_format *native = camera->format, *now = layout->format;
     size_t full = (size_t)camera->config.width * (size_t)native->bits / 8;
-    size_t lines = (size_t)camera->stored[R_HEIGHT].i, width = (size_t)camera->stored[R_WIDTH].i;
-    size_t bytes = width * (size_t)now->bits / 8, stride = sim_stride(camera);
+    size_t lines = layout->height, width = layout->width;
+    size_t bytes = width * (size_t)now->bits / 8, stride = layout->stride;
     const uint8_t *in = camera->clip + (size_t)index * full * (size_t)camera->config.height +
-                        (size_t)camera->stored[R_OFFSET_Y].i * full +
-                        (size_t)camera->stored[R_OFFSET_X].i * (size_t)native->bits / 8;
+                        layout->y_offset * full + layout->x_offset * (size_t)native->bits / 8;
     if (now == native && bytes == full && stride == full) {
         memcpy(out, in, full * lines);
         return;
@@ -62,20 +76,20 @@ static void fill_from_clip(sim_camera *camera, int64_t index, uint8_t *out) {
 }
 
 /* Value (x + y + index) mod 256: each line is a piece of one long line that repeats itself. */
-static void fill_gradient(sim_camera *camera, int64_t index, uint8_t *out) {
+static void fill_gradient(const sim_camera *camera, const sim_layout *layout, int64_t index,
+                          uint8_t *out) {
     static _Thread_local uint8_t ramp[2 * (16384 + 256)];
-    size_t step = sim_format_now(camera)->bits == 16 ? 2 : 1; /* Mono10 and 12 stay in range */
-    size_t bytes = sim_stride(camera) - (size_t)camera->config.line_padding;
-    size_t lines = (size_t)camera->stored[R_HEIGHT].i;
+    size_t step = layout->format->bits == 16 ? 2 : 1; /* Mono10 and 12 stay in range */
+    size_t bytes = layout->stride - (size_t)camera->config.line_padding;
     if (bytes > sizeof ramp - 256 * step) bytes = sizeof ramp - 256 * step;
     for (size_t i = 0; i < bytes / step + 256; i++) {
         ramp[step * i] = (uint8_t)i;
         if (step == 2) ramp[2 * i + 1] = 0;
     }
     uint8_t *line = out;
-    for (size_t y = 0; y < lines; y++, line += sim_stride(camera)) {
+    for (size_t y = 0; y < layout->height; y++, line += layout->stride) {
         memcpy(line, ramp + step * ((y + (size_t)index) & 255), bytes);
-        memset(line + bytes, 0xEE, sim_stride(camera) - bytes);
+        memset(line + bytes, 0xEE, layout->stride - bytes);
     }
     memcpy(out, &index, 8); /* which frame this is */
 }
@@ -87,8 +101,8 @@ static void put(uint8_t *out, uint64_t value, size_t bytes, bool big_endian) {
 
 /* Chunks in the layout of GigE Vision (big endian) and USB3 Vision (little endian): each datum is
  * followed by its id and its length, and the image is the first. Other consumers get the list. */
-static size_t add_chunks(sim_camera *camera, const sim_exposure *e, uint8_t *base, size_t image,
-                         front_frame *frame) {
+static size_t add_chunks(const sim_camera *camera, const sim_exposure *e, uint8_t *base,
+                         size_t image, front_frame *frame) {
     bool big = strcmp(camera->config.tl_type, "GEV") == 0;
     bool ticks = strcmp(camera->config.names, "pgr") == 0; /* only newer cameras send ns */
     int64_t time = ticks ? (int64_t)sim_ticks(camera, e->record.device_ns) : e->record.device_ns;
@@ -103,7 +117,7 @@ static size_t add_chunks(sim_camera *camera, const sim_exposure *e, uint8_t *bas
     frame->chunks[frame->chunk_count++] = (SINGLE_CHUNK_DATA){1, 0, image};
     out += 8;
     for (uint64_t c = 0; c < SIM_CHUNKS; c++) {
-        if (!camera->chunk_enable[c]) continue;
+        if (!(e->layout.chunks >> c & 1)) continue;
         put(out, (uint64_t)values[c].i, 8, big);
         put(out + 8, SIM_CHUNK_ID + c, 4, big);
         put(out + 12, 8, 4, big);
@@ -114,38 +128,39 @@ static size_t add_chunks(sim_camera *camera, const sim_exposure *e, uint8_t *bas
     return (size_t)(out - base);
 }
 
-void sim_fill(sim_camera *camera, const sim_exposure *e, front_buffer *buffer) {
+void sim_fill(const sim_camera *camera, const sim_exposure *e, front_buffer *buffer) {
     front_frame *frame = &buffer->frame;
     const sim_config *config = &camera->config;
-    size_t image = sim_stride(camera) * (size_t)camera->stored[R_HEIGHT].i;
+    const sim_layout *layout = &e->layout;
+    size_t image = layout->stride * layout->height;
     frame->frame_id = (uint64_t)e->record.frame_id;
-    frame->width = (size_t)camera->stored[R_WIDTH].i;
-    frame->height = (size_t)camera->stored[R_HEIGHT].i;
-    frame->x_offset = (size_t)camera->stored[R_OFFSET_X].i;
-    frame->y_offset = (size_t)camera->stored[R_OFFSET_Y].i;
+    frame->width = layout->width;
+    frame->height = layout->height;
+    frame->x_offset = layout->x_offset;
+    frame->y_offset = layout->y_offset;
     frame->x_padding = (size_t)config->line_padding;
-    frame->pixel_format = sim_format_now(camera)->pfnc;
+    frame->pixel_format = layout->format->pfnc;
     frame->has_timestamp = config->has_timestamp;
     frame->has_timestamp_ns = config->has_timestamp && config->has_timestamp_ns;
     frame->timestamp = sim_ticks(camera, e->record.device_ns);
     /* The camera sends ticks; nanoseconds are what the producer makes of them. */
     frame->timestamp_ns = (uint64_t)((unsigned __int128)frame->timestamp * 1000000000u /
                                      (uint64_t)config->tick_hz);
-    frame->data_size = frame->filled = sim_payload(camera);
+    frame->data_size = frame->filled = layout->payload;
     if (frame->data_size > buffer->size) {
         frame->incomplete = true;
         frame->filled = 0;
         return;
     }
     uint8_t *out = buffer->base;
-    if (camera->clip) fill_from_clip(camera, e->record.clip_index, out);
-    else fill_gradient(camera, e->record.clip_index, out);
+    if (camera->clip) fill_from_clip(camera, layout, e->record.clip_index, out);
+    else fill_gradient(camera, layout, e->record.clip_index, out);
     if (e->record.what == WHAT_INCOMPLETE) {
         /* The lower half was never sent. */
         frame->incomplete = true;
         frame->filled = image / 2;
         memset(out + frame->filled, 0, frame->data_size - frame->filled);
-    } else if (camera->stored[R_CHUNK_MODE].i) {
+    } else if (layout->with_chunks) {
         frame->chunk_payload = add_chunks(camera, e, out, image, frame);
     }
 }

@@ -35,14 +35,6 @@ static double exposure_max(const sim_camera *camera) {
     return by_rate ? 1e6 / camera->stored[R_RATE].f : EXPOSURE_MAX;
 }
 
-size_t sim_payload(sim_camera *camera) {
-    size_t bytes = sim_stride(camera) * (size_t)camera->stored[R_HEIGHT].i;
-    if (!camera->stored[R_CHUNK_MODE].i) return bytes;
-    bytes += 8; /* the image's own trailer, then the chunks with theirs */
-    for (int c = 0; c < SIM_CHUNKS; c++) bytes += camera->chunk_enable[c] ? 16 : 0;
-    return bytes;
-}
-
 /* Levels of all lines, bit n for LineN, as a camera reports them in LineStatusAll. */
 int64_t sim_lines(sim_camera *camera, int64_t now) {
     int64_t inputs = camera->control ? __atomic_load_n(&camera->control[1], __ATOMIC_ACQUIRE) : 0;
@@ -92,7 +84,7 @@ static sim_value worked_out(sim_camera *camera, int reg) {
     case R_OFFSET_Y_MAX: return (sim_value){.i = config->height - v[R_HEIGHT].i};
     case R_RATE_MAX: return (sim_value){.f = config->rate_max_hz};
     case R_EXPOSURE_MAX: return (sim_value){.f = exposure_max(camera)};
-    case R_PAYLOAD: return (sim_value){.i = (int64_t)sim_payload(camera)};
+    case R_PAYLOAD: return (sim_value){.i = (int64_t)sim_layout_now(camera).payload};
     case R_TEMPERATURE: return (sim_value){.f = 41.5};
     case R_LATCHED_TICKS: return (sim_value){.i = (int64_t)sim_ticks(camera, v[R_LATCHED].i)};
     case R_TICK_HZ: return (sim_value){.i = config->tick_hz};
@@ -104,6 +96,7 @@ static sim_value worked_out(sim_camera *camera, int reg) {
     case R_LOCK_GAIN: return (sim_value){.i = v[R_GAIN_AUTO].i != 0};
     case R_LOCK_RATE: return (sim_value){.i = !v[R_RATE_ON].i || v[R_RATE_AUTO].i != 0};
     case R_LOCK_LINE_MODE: return (sim_value){.i = v[R_LINE_SELECTOR].i < 2};
+    case R_LOCK_TRIGGER: return (sim_value){.i = v[R_TRIGGER_MODE].i != 0};
     default: return (sim_value){.i = 0}; /* a command is done as soon as it is written */
     }
 }
@@ -195,6 +188,8 @@ static bool refused(sim_camera *camera, int reg) {
     case R_GAIN: return worked_out(camera, R_LOCK_GAIN).i;
     case R_RATE: return worked_out(camera, R_LOCK_RATE).i;
     case R_LINE_MODE: return worked_out(camera, R_LOCK_LINE_MODE).i;
+    case R_TRIGGER_SOURCE:
+    case R_TRIGGER_ACTIVATION: return worked_out(camera, R_LOCK_TRIGGER).i;
     default: return false;
     }
 }

@@ -49,6 +49,7 @@ static void expose(sim_camera *camera, int64_t start) {
     int64_t length = host_ns(camera, camera->stored[R_EXPOSURE].f * 1e3);
     sim_exposure e;
     memset(&e, 0, sizeof e);
+    e.layout = sim_layout_now(camera);
     bool at_end = strcmp(config->stamp, "end") == 0;
     e.record.segment = camera->segment;
     e.record.index = camera->index;

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from rtface.camera.pycapture.bus import BusManager, Guid
 from rtface.camera.pycapture.camera import Camera
 from rtface.camera.pycapture.constants import (
@@ -17,7 +19,7 @@ from rtface.camera.pycapture.constants import (
     PIXEL_FORMAT,
     PROPERTY_TYPE,
 )
-from rtface.camera.pycapture.faults import Fc2error
+from rtface.camera.pycapture.faults import Fc2error, not_offered
 from rtface.camera.pycapture.image import Image, TimeStamp
 from rtface.camera.pycapture.values import (
     CameraInfo,
@@ -50,6 +52,11 @@ class AVIRecorder:
 def getLibraryVersion() -> tuple[int, int, int, int]:
     """Return the version of PyCapture2 whose calls these are."""
     return 2, 13, 0, 0
+
+
+def __getattr__(name: str) -> NoReturn:
+    """Raise ``Fc2error`` with the remedy for what PyCapture2 has and this has not."""
+    raise not_offered(name)
 
 
 __all__ = [

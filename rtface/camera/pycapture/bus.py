@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rtface.camera.gentl import Producers, errors, told
 from rtface.camera.producers import find_producers
 from rtface.camera.pycapture.constants import INTERFACE_TYPE
-from rtface.camera.pycapture.faults import Fc2error, as_fc2error
+from rtface.camera.pycapture.faults import Fc2error, as_fc2error, not_offered
 
 #: of GenTL's names for a transport layer
 _INTERFACES = {"GEV": INTERFACE_TYPE.GIGE, "U3V": INTERFACE_TYPE.USB3}
@@ -44,6 +44,7 @@ class Bus:
                 return
             with as_fc2error():
                 if self._producers is None:
+                    errors()  # without the library it does not matter which producers there are
                     self._producers = Producers(find_producers())
                 devices = self._producers.devices()
             keys = ("vendor", "model", "serial_number", "id_")
@@ -85,6 +86,8 @@ class Bus:
     def close(self, acquirer: Any) -> None:
         """Free a camera; one that is gone refuses each step, and each is tried."""
         with self._lock:
+            if not any(other is acquirer for other in self._open):
+                return
             for step in (acquirer.stop, acquirer.destroy):
                 with contextlib.suppress(*errors(), RuntimeError):
                     step()
@@ -131,14 +134,6 @@ class BusManager:
         """Return a camera's serial number; text if it is no number."""
         return serial_number(self.getCameraFromIndex(index))
 
-    def getInterfaceTypeFromGuid(self, uid: Guid) -> int:
-        """Return one of ``INTERFACE_TYPE``."""
-        return BUS.interface(uid)
-
-    def isCameraControlable(self, uid: Guid) -> bool:
-        """Whether the camera is there; ``connect`` says whether another program has it."""
-        return uid in BUS.cameras()
-
     def rescanBus(self) -> None:
         """Look for cameras again."""
         BUS.look()
@@ -149,6 +144,10 @@ class BusManager:
             "forceAllIPAddressesAutomatically is not offered; set the addresses with the camera "
             "vendor's tool (SpinView, arv-tool)"
         )
+
+    def registerCallback(self, callback: object, type: object = None, *args: object) -> None:
+        """Raise ``Fc2error``: nobody tells when cameras come and go."""
+        raise not_offered("registerCallback")
 
 
 def serial_number(guid: Guid) -> int | str:

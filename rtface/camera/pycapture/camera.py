@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from rtface.camera.gentl import errors
 from rtface.camera.pycapture.bus import BUS, Guid, serial_number
-from rtface.camera.pycapture.constants import GRAB_TIMEOUT
-from rtface.camera.pycapture.faults import Fc2error
+from rtface.camera.pycapture.constants import GRAB_MODE, GRAB_TIMEOUT
+from rtface.camera.pycapture.faults import Damaged, Fc2error, as_fc2error
 from rtface.camera.pycapture.image import Image
 from rtface.camera.pycapture.settings import Link, Settings
 from rtface.camera.pycapture.values import (
@@ -33,7 +35,7 @@ class Camera(Settings):
         self._link: Link | None = None
         self._config = default_config()
         self._thread: threading.Thread | None = None
-        self._fault: Fc2error | None = None
+        self._fault: Exception | None = None
 
     @property
     def isConnected(self) -> bool:
@@ -46,18 +48,21 @@ class Camera(Settings):
             raise Fc2error("connect: this Camera is connected already; call disconnect() first")
         acquirer = BUS.open(uid)
         try:
-            self._link = Link(uid, acquirer, errors())
+            with as_fc2error(*errors()):
+                self._link = Link(uid, acquirer, errors())
         except BaseException:
             BUS.close(acquirer)
             raise
+        atexit.register(self._link.close)  # before the producers are unloaded
 
     def disconnect(self) -> None:
         """Stop capturing and free the camera, also one that is gone; may be called twice."""
         link, self._link = self._link, None
         if link is not None:
+            atexit.unregister(link.close)
             link.stream.running = False
             self._join()
-            BUS.close(link.acquirer)
+            link.close()
 
     def getCameraInfo(self) -> CameraInfo:
         """Return who the camera is; what GenICam does not tell is empty or 0."""
@@ -86,7 +91,10 @@ class Camera(Settings):
         grabTimeout is in ms and counts from the next ``retrieveBuffer``; buffers and mode count
         from the next ``startCapture``.
         """
-        self._config = filled(asked(Config, config, keywords), self._config)
+        wanted = asked(Config, config, keywords)
+        if wanted.grabMode == GRAB_MODE.UNSPECIFIED_GRAB_MODE:
+            wanted = replace(wanted, grabMode=None)
+        self._config = filled(wanted, self._config)
 
     def startCapture(self, callback: Callable[..., object] | None = None, *args: object) -> None:
         """Begin to capture.
@@ -95,9 +103,13 @@ class Camera(Settings):
         ----------
         callback : callable, optional
             Called in a thread of its own with each ``Image`` and ``args``; ``retrieveBuffer`` is
-            then not to be called. What it raises ends that thread.
+            then not to be called. What it raises ends that thread and is raised by
+            ``stopCapture``.
         """
         self._idle("startCapture")
+        self._join()
+        if self._thread is not None:
+            raise Fc2error("startCapture: not from within a callback; return from it first")
         stream = self._linked.stream
         stream.start(self._config)
         self._fault = None
@@ -111,14 +123,18 @@ class Camera(Settings):
         stream = self._linked.stream
         while stream.running:
             try:
-                image = stream.wait(None, lambda: not stream.running)
+                image = stream.wait(None)
+                if image is not None:
+                    callback(image, *args)
+            except Damaged:
+                continue  # counted, and the next one comes
             except Fc2error as error:
-                if stream.answers():
-                    continue  # damaged: counted, and the next one comes
-                self._fault = error
+                if stream.running:  # else the callback stopped what was stopped meanwhile
+                    self._fault = error
                 return
-            if image is not None:
-                callback(image, *args)
+            except Exception as error:
+                self._fault = error
+                raise  # so that it is shown at once, too
 
     def retrieveBuffer(self) -> Image:
         """Return the next image: the newest or the oldest that waits, as grabMode says.
@@ -136,7 +152,7 @@ class Camera(Settings):
         timeout_ms = self._config.grabTimeout
         assert timeout_ms is not None
         infinite = timeout_ms in (GRAB_TIMEOUT.INFINITE, GRAB_TIMEOUT.UNSPECIFIED)
-        image = stream.wait(None if infinite else timeout_ms / 1000, lambda: not stream.running)
+        image = stream.wait(None if infinite else timeout_ms / 1000)
         if image is None:
             raise Fc2error("retrieveBuffer: capturing was stopped")
         return image
@@ -148,20 +164,29 @@ class Camera(Settings):
         ------
         Fc2error
             Nothing is captured, or the camera is gone.
+        Exception
+            The callback raised it.
         """
         stream = self._linked.stream
         if not stream.running:
             raise Fc2error("stopCapture: nothing is captured")
         stream.running = False
         self._join()
-        stream.stop()
-        if self._fault is not None:
-            raise self._fault
+        fault, self._fault = self._fault, None
+        try:
+            stream.stop()
+        except Fc2error:
+            if fault is None:
+                raise
+        if fault is not None:
+            raise fault
 
     def _join(self) -> None:
-        thread, self._thread = self._thread, None
+        """Wait for the callback's thread; in that thread itself leave that to later calls."""
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
+            self._thread = None
 
     def getStats(self) -> CameraStats:
         """Return what went wrong since ``startCapture``, in images."""

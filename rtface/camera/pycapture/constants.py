@@ -32,7 +32,7 @@ class GRAB_MODE:
 
     DROP_FRAMES = 0  #: the newest
     BUFFER_FRAMES = 1  #: the oldest
-    UNSPECIFIED_GRAB_MODE = 2
+    UNSPECIFIED_GRAB_MODE = 2  #: as it was
 
 
 class GRAB_TIMEOUT:
@@ -66,17 +66,10 @@ class PIXEL_FORMAT:
 
 
 class MODE:
-    """Format7 modes."""
+    """Format7 modes; of GenICam's cameras MODE_0 alone."""
 
     MODE_0 = 0
     MODE_1 = 1
-    MODE_2 = 2
-    MODE_3 = 3
-    MODE_4 = 4
-    MODE_5 = 5
-    MODE_6 = 6
-    MODE_7 = 7
-    MODE_8 = 8
 
 
 class INTERFACE_TYPE:

@@ -19,24 +19,17 @@ registers, which GenICam does not tell: they are not available.
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
+from rtface.camera.embedded import CYCLES, OFFSETS, WORD_BYTES
 from rtface.camera.pycapture.faults import Fc2error
 from rtface.camera.pycapture.features import Features
 from rtface.camera.pycapture.values import EMBEDDED, EmbeddedFields, EmbeddedImageInfo
 from rtface.camera.sfnc import CHUNK_NAMES
+from rtface.clock import CYCLE_WRAP_NS, SECOND_NS
 
-SECOND_NS, CYCLE_NS = 1_000_000_000, 125_000
-CYCLE_OFFSETS = 3072  # in a cycle
-WRAP_S = 128
-
-#: the chunks of a field, the standard's name first
-_CHUNKS = {
-    "timestamp": CHUNK_NAMES["Timestamp"],
-    "frameCounter": CHUNK_NAMES["FrameID"],
-    "GPIOPinState": ("LineStatusAll",),
-}
+#: the chunk of a field, by the standard's name
+_CHUNKS = {"timestamp": "Timestamp", "frameCounter": "FrameID", "GPIOPinState": "LineStatusAll"}
 
 
 class Told(NamedTuple):
@@ -62,9 +55,9 @@ class Told(NamedTuple):
 
 def cycle_time(t_ns: int) -> tuple[int, int, int]:
     """Return s (0 to 127), cycles of 125 us and offset in 1/24.576 MHz of a time in ns."""
-    seconds, rest = divmod(t_ns, SECOND_NS)
-    cycles, left = divmod(rest, CYCLE_NS)
-    return seconds % WRAP_S, cycles, left * CYCLE_OFFSETS // CYCLE_NS
+    seconds, rest = divmod(t_ns % CYCLE_WRAP_NS, SECOND_NS)
+    cycles, left = divmod(rest * CYCLES, SECOND_NS)
+    return seconds, cycles, left * OFFSETS // SECOND_NS
 
 
 def words(told: Told, on: tuple[str, ...]) -> bytes:
@@ -76,7 +69,7 @@ def words(told: Told, on: tuple[str, ...]) -> bytes:
         "GPIOPinState": sum((told.lines >> pin & 1) << 31 - pin for pin in range(4)),
         "ROIPosition": (told.offset_x & 0xFFFF) << 16 | told.offset_y & 0xFFFF,
     }
-    return b"".join(struct.pack(">I", values[name]) for name in EMBEDDED if name in on)
+    return b"".join(values[name].to_bytes(WORD_BYTES, "big") for name in EMBEDDED if name in on)
 
 
 class Embedded:
@@ -87,8 +80,8 @@ class Embedded:
         there = features.choices("ChunkSelector")
         #: name of a field's chunk, if the camera has one
         self._chunk_of = {
-            field: next((name for name in names if name in there), None)
-            for field, names in _CHUNKS.items()
+            field: next((name for name in CHUNK_NAMES.get(chunk, (chunk,)) if name in there), None)
+            for field, chunk in _CHUNKS.items()
         }
         self.on: tuple[str, ...] = ()
 

@@ -21,6 +21,15 @@ def _formats(features: Features) -> dict[int, str]:
     return there
 
 
+def _format(features: Features, number: int) -> str | None:
+    """Return which format a number means, None if the camera has none such.
+
+    The current one's number means the current one: 0 stands for all that PyCapture2 has not.
+    """
+    now = features.text("PixelFormat")
+    return now if FORMATS.get(now, (0, 0))[0] == number else _formats(features).get(number)
+
+
 def _largest(features: Features, size: str, offset: str) -> int:
     """Return the greatest size of the region, wherever it is now, px."""
     if told := features.number(f"{size}Max"):
@@ -67,9 +76,8 @@ def _fault(features: Features, wanted: Format7ImageSettings) -> str | None:
     """Return why a region cannot be had, None if it can."""
     if wanted.mode != MODE.MODE_0:
         return f"GenICam cameras have MODE_0 alone, not {wanted.mode}; binning is a feature of them"
-    there = _formats(features)
-    if wanted.pixelFormat not in there:
-        names = ", ".join(map(format_name, there))
+    if _format(features, wanted.pixelFormat) is None:
+        names = ", ".join(map(format_name, _formats(features)))
         return f"the camera has no {format_name(wanted.pixelFormat)}; it has {names}"
     for size, offset, length, start in (
         ("Width", "OffsetX", wanted.width, wanted.offsetX),
@@ -90,8 +98,8 @@ def validate(features: Features, wanted: Format7ImageSettings) -> tuple[Format7P
     """Return the bytes of an image, and whether the camera can do it."""
     if _fault(features, wanted):
         return Format7PacketInfo(), False
-    name = _formats(features)[wanted.pixelFormat]
-    n_bytes = wanted.height * (wanted.width * FORMATS[name][1] // 8)
+    _, bits = FORMATS.get(_format(features, wanted.pixelFormat) or "", (0, 0))
+    n_bytes = wanted.height * (wanted.width * bits // 8)
     return Format7PacketInfo(n_bytes, n_bytes, n_bytes), True
 
 
@@ -99,7 +107,9 @@ def configure(features: Features, wanted: Format7ImageSettings) -> None:
     """Set region and format."""
     if fault := _fault(features, wanted):
         raise Fc2error(f"Format7: {fault}")
-    features.write("PixelFormat", _formats(features)[wanted.pixelFormat])
+    name = _format(features, wanted.pixelFormat)
+    if name is not None and name != features.text("PixelFormat"):
+        features.write("PixelFormat", name)
     # to the corner first: there every size fits
     features.write_if(0, "OffsetX")
     features.write_if(0, "OffsetY")

@@ -17,8 +17,9 @@ from rtface.camera.pycapture.constants import (
     RAW_OF_GRAY,
     format_name,
 )
-from rtface.camera.pycapture.embedded import SECOND_NS, cycle_time
+from rtface.camera.pycapture.embedded import cycle_time
 from rtface.camera.pycapture.faults import Fc2error
+from rtface.clock import SECOND_NS
 from rtface.types import Image as GrayImage
 
 
@@ -67,10 +68,6 @@ class Image:
         return self._data
 
     def getDataSize(self) -> int:
-        """Return the number of bytes."""
-        return self._data.size
-
-    def getReceivedDataSize(self) -> int:
         """Return the number of bytes."""
         return self._data.size
 

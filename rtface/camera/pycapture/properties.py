@@ -118,7 +118,7 @@ def get_property_info(features: Features, kind: int) -> PropertyInfo:
         readOutSupported=True,
         absMin=low / found.factor,
         absMax=high / found.factor,
-        absUnits=found.unit,
+        unitAbbr=found.unit,
     )
 
 

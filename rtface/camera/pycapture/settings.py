@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 from rtface.camera.pycapture import format7, properties, triggers
-from rtface.camera.pycapture.bus import Guid
+from rtface.camera.pycapture.bus import BUS, Guid
 from rtface.camera.pycapture.constants import PROPERTY_TYPE
 from rtface.camera.pycapture.faults import Fc2error
 from rtface.camera.pycapture.features import Features
@@ -41,6 +42,12 @@ class Link:
         self.guid, self.acquirer = guid, acquirer
         self.features = Features(acquirer.remote_device.node_map, errors)
         self.stream = Stream(acquirer, self.features)
+
+    def close(self) -> None:
+        """Stop capturing and free the camera, also one that is gone."""
+        with contextlib.suppress(Fc2error):
+            self.stream.stop()
+        BUS.close(self.acquirer)
 
 
 class Settings:
@@ -84,10 +91,6 @@ class Settings:
     def getTriggerDelay(self) -> Property:
         """Return the property TRIGGER_DELAY; absValue in s."""
         return self.getProperty(PROPERTY_TYPE.TRIGGER_DELAY)
-
-    def getTriggerDelayInfo(self) -> PropertyInfo:
-        """Return what TRIGGER_DELAY can do; absMin and absMax in s."""
-        return self.getPropertyInfo(PROPERTY_TYPE.TRIGGER_DELAY)
 
     def setTriggerDelay(
         self, delay: Property | None = None, /, broadcast: bool = False, **keywords: Any

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from rtface.camera.gentl import POLL_MS, Answers, errors, library
+from rtface.camera.gentl import POLL_MS, Answers, BufferTime, count_incomplete, errors
 from rtface.camera.ids import IdCounter
 from rtface.camera.pixels import Bytes
 from rtface.camera.pycapture.constants import FORMATS, GRAB_MODE
 from rtface.camera.pycapture.embedded import Embedded, Told, words
-from rtface.camera.pycapture.faults import Fc2error, as_fc2error
+from rtface.camera.pycapture.faults import Damaged, Fc2error, as_fc2error
 from rtface.camera.pycapture.features import Features
 from rtface.camera.pycapture.image import Image
 from rtface.camera.pycapture.values import CameraStats, Config
@@ -28,6 +29,9 @@ ASK_EVERY_S = 1.0
 
 class Stream:
     """The stream of one connected camera. One thread may wait for images at a time.
+
+    Others may stop it meanwhile: stopping takes away the buffers, so it waits for what is being
+    fetched.
 
     Parameters
     ----------
@@ -43,15 +47,18 @@ class Stream:
         self._answers = Answers(acquirer, features.nodes)
         self.embedded = Embedded(features)
         self.running = False
+        self._lock = threading.Lock()  # held while a buffer is out
         self._incomplete = 0
         self._reset()
-        acquirer.add_callback(acquirer.Events.INCOMPLETE_BUFFER, _count_incomplete(self))
+        count_incomplete(acquirer, self._count_damaged)
 
     def _reset(self) -> None:
         self._ids, self._missing, self._seen = IdCounter(), 0, self._incomplete
         self._damaged_before = self._incomplete
+        self._underruns_before = self._underruns()
+        self._asked, self._gone = -math.inf, False
 
-    def damaged(self) -> None:
+    def _count_damaged(self) -> None:
         """Count an image that did not arrive whole."""
         self._incomplete += 1
 
@@ -67,7 +74,7 @@ class Stream:
         self._rows, self._cols = (int(features.number(size)) for size in ("Height", "Width"))
         self._line = self._cols * FORMATS[self._name][1] // 8
         self._corner = int(features.number("OffsetX")), int(features.number("OffsetY"))
-        self._time_field: str | None = ""  # found with the first image
+        self._buffer_time = BufferTime(self._clock)
         self._reset()
         with as_fc2error(*self._errors):
             self._newest = config.grabMode == GRAB_MODE.DROP_FRAMES
@@ -85,38 +92,43 @@ class Stream:
             self._newest = False
 
     def stop(self) -> None:
-        """End capturing."""
+        """End capturing, also while another thread waits for an image."""
         self.running = False
-        with as_fc2error(*self._errors, RuntimeError):
+        with self._lock, as_fc2error(*self._errors, RuntimeError):
             self._acquirer.stop()
 
-    def wait(self, timeout_s: float | None, ended: Callable[[], bool]) -> Image | None:
-        """Return the next image; None once ``ended``.
+    def wait(self, timeout_s: float | None) -> Image | None:
+        """Return the next image; None once it was stopped.
 
         Raises
         ------
+        Damaged
+            It arrived damaged.
         Fc2error
-            None came in time, it was damaged, or the camera does not answer.
+            None came in time, or the camera does not answer.
         """
-        begun = asked = time.monotonic()
-        while not ended():
+        begun = time.monotonic()
+        while True:
             left_s = SLICE_S if timeout_s is None else timeout_s - (time.monotonic() - begun)
-            buffer = self._fetch(min(max(left_s, 0.0), SLICE_S))
-            if buffer is not None:
-                return self._take(buffer)
-            now = time.monotonic()
-            if timeout_s is not None and now - begun >= timeout_s:
-                gone = "" if self.answers() else "; the camera does not answer"
-                raise Fc2error(f"timeout: no image within {1000 * timeout_s:g} ms{gone}")
-            if now - asked >= ASK_EVERY_S:
-                asked = now
-                if not self.answers():
-                    raise Fc2error("the camera does not answer: it is gone")
-        return None
+            with self._lock:
+                if not self.running:
+                    return None
+                buffer = self._fetch(min(max(left_s, 0.0), SLICE_S))
+                if buffer is not None:
+                    return self._take(buffer)
+                gone = self._is_gone()
+            if timeout_s is not None and time.monotonic() - begun >= timeout_s:
+                why = "; the camera does not answer" if gone else ""
+                raise Fc2error(f"timeout: no image within {1000 * timeout_s:g} ms{why}")
+            if gone:
+                raise Fc2error("the camera does not answer: it is gone")
 
-    def answers(self) -> bool:
-        """Whether the device itself answers."""
-        return self._answers()
+    def _is_gone(self) -> bool:
+        """Whether the device does not answer; it is asked every ``ASK_EVERY_S`` at most."""
+        now = time.monotonic()
+        if now - self._asked >= ASK_EVERY_S:
+            self._asked, self._gone = now, not self._answers()
+        return self._gone
 
     def _fetch(self, timeout_s: float) -> Any:
         """Return a raw buffer, or None; raises if one came damaged."""
@@ -126,14 +138,14 @@ class Stream:
         with as_fc2error(*self._errors):
             buffer = acquirer.try_fetch(timeout=max(timeout_s, 0.001), is_raw=True)
             while buffer is not None and self._newest and self._waiting():
-                newer = acquirer.try_fetch(timeout=0.001, is_raw=True)
+                newer = acquirer.try_fetch(timeout=POLL_MS / 1000, is_raw=True)
                 if newer is None:
                     break
                 buffer.parent.queue_buffer(buffer)
                 buffer = newer
         if buffer is None and self._incomplete > self._damaged_before:
             self._damaged_before = self._incomplete
-            raise Fc2error("an image arrived damaged: a part of it is missing")
+            raise Damaged
         return buffer
 
     def _waiting(self) -> int:
@@ -158,14 +170,21 @@ class Stream:
         return Image(data, self._rows, self._cols, self._name, t_ns)
 
     def _copy(self, buffer: Any) -> Bytes:
-        stride = self._line + int(buffer.padding_x)
-        if buffer.size_filled < self._rows * stride:
-            self.damaged()
+        stride = self._line + self._told(buffer, "padding_x", 0)
+        whole_bytes = self._rows * stride
+        if self._told(buffer, "size_filled", whole_bytes) < whole_bytes:
+            self._count_damaged()
             self._damaged_before = self._incomplete
-            raise Fc2error("an image arrived damaged: a part of it is missing")
-        lines = np.frombuffer(buffer.raw_buffer, np.uint8, self._rows * stride)
+            raise Damaged
+        lines = np.frombuffer(buffer.raw_buffer, np.uint8, whole_bytes)
         whole = lines.reshape(self._rows, stride)[:, : self._line]
         return np.array(whole, order="C").reshape(-1)
+
+    def _told(self, buffer: Any, field: str, otherwise: int) -> int:
+        """Return what a producer need not say of a buffer."""
+        with contextlib.suppress(*self._errors):
+            return int(getattr(buffer, field))
+        return otherwise
 
     def _frame_id(self, buffer: Any) -> int:
         counted = self.embedded.chunk("frameCounter")
@@ -173,40 +192,20 @@ class Stream:
 
     def _time(self, buffer: Any) -> int | None:
         ticks = self.embedded.chunk("timestamp")
-        if ticks is not None:
-            return self._clock.to_ns(ticks)
-        if self._time_field == "":
-            self._time_field = self._find_time_field(buffer)
-        if self._time_field is None:
-            return None
-        ticks = int(getattr(buffer, self._time_field))
-        return ticks if self._time_field == "timestamp_ns" else self._clock.to_ns(ticks)
-
-    def _find_time_field(self, buffer: Any) -> str | None:
-        """Return the field with a buffer's time; 0 is what producers without one put there."""
-        for field in ("timestamp_ns", "timestamp"):
-            with contextlib.suppress(*self._errors):
-                if getattr(buffer, field):
-                    return field
-        return None
+        return self._buffer_time(buffer) if ticks is None else self._clock.to_ns(ticks)
 
     def stats(self) -> CameraStats:
         """Return what went wrong since ``start``."""
-        underruns = 0
-        with contextlib.suppress(*self._errors, IndexError):
-            underruns = int(self._acquirer.data_streams[0].num_underrun)
         damaged = self._incomplete - self._seen
         return CameraStats(
             imageDropped=max(0, self._missing - damaged),
             imageCorrupt=damaged,
-            imageDriverDropped=underruns,
+            imageDriverDropped=max(0, self._underruns() - self._underruns_before),
             temperature=self._features.number("DeviceTemperature"),
         )
 
-
-def _count_incomplete(stream: Stream) -> Any:
-    class Count(library().Callback):  # type: ignore[misc]  # the library has no types
-        def emit(self, context: object = None) -> None:
-            stream.damaged()
-
-    return Count()
+    def _underruns(self) -> int:
+        """Return the driver's count since the camera was opened; 0 where it has none."""
+        with contextlib.suppress(*self._errors, IndexError):
+            return int(self._acquirer.data_streams[0].num_underrun)
+        return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from rtface.camera.pycapture.faults import Fc2error
 from rtface.camera.pycapture.features import Features
 from rtface.camera.pycapture.values import (
@@ -17,6 +19,8 @@ SOFTWARE = 7
 #: by pulse width, and overlapped with the readout; 0 is the standard one
 BULB, OVERLAPPED = 1, 14
 _US_PER_MS = 1000.0
+#: what setTriggerMode writes; the switch is put back last
+_TRIGGER = ("TriggerSource", "TriggerActivation", "ExposureMode", "TriggerOverlap", "TriggerMode")
 
 
 def _bits(numbers: list[int]) -> int:
@@ -71,10 +75,21 @@ def get_trigger(features: Features) -> TriggerMode:
 
 
 def set_trigger(features: Features, wanted: TriggerMode) -> None:
-    """Set what ``wanted`` does not leave open."""
+    """Set what ``wanted`` does not leave open; what is refused changes nothing."""
     told = filled(wanted, get_trigger(features))
     if told.mode not in (0, BULB, OVERLAPPED):
         raise Fc2error(f"trigger mode {told.mode}: GenICam cameras have 0, 1 and 14")
+    before = {name: features.text(name) for name in _TRIGGER if features.find(name)}
+    try:
+        _write_trigger(features, told)
+    except Fc2error:
+        for name, value in before.items():
+            with contextlib.suppress(Fc2error):
+                features.write(name, value)
+        raise
+
+
+def _write_trigger(features: Features, told: TriggerMode) -> None:
     features.write("TriggerMode", "Off")  # some take the rest only then
     if not told.onOff:
         return

@@ -63,7 +63,7 @@ class Property:
 
 @dataclass
 class PropertyInfo:
-    """What a property can do; absMin, absMax in absUnits. There are no register values."""
+    """What a property can do; absMin, absMax in unitAbbr. There are no register values."""
 
     type: int
     present: bool = False
@@ -77,17 +77,7 @@ class PropertyInfo:
     max: int = 0
     absMin: float = 0.0
     absMax: float = 0.0
-    absUnits: str = ""
-
-    @property
-    def units(self) -> str:
-        """The same as absUnits."""
-        return self.absUnits
-
-    @property
-    def unitAbbr(self) -> str:
-        """The same as absUnits."""
-        return self.absUnits
+    unitAbbr: str = ""
 
 
 @dataclass
@@ -241,12 +231,5 @@ class CameraStats:
 
     imageDropped: int = 0
     imageCorrupt: int = 0
-    imageXmitFailed: int = 0
     imageDriverDropped: int = 0
-    numResendPacketsRequested: int = 0
-    numResendPacketsReceived: int = 0
-    portErrors: int = 0
-    cameraPowerUp: bool = True
-    cameraVoltages: tuple[float, ...] = ()
-    cameraCurrents: tuple[float, ...] = ()
     temperature: float = 0.0
