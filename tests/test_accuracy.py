@@ -16,7 +16,7 @@ def engine():
     return make_engine(load_bundle("default"), "onnxruntime")
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_it_follows_the_synthetic_minute_with_everything_on(engine):
     medians = {seed: float(np.median(evaluate.minute(engine, seed, 2.0))) for seed in (3, 4, 7)}
     # some mice are harder than others (docs/synthetic.md); together they have to stay below

@@ -27,6 +27,7 @@ def one_line(*words: str, env: dict[str, str] | None = None) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_nobody_publishes_there() -> None:
     address = f"tcp://127.0.0.1:{free_ports(1)[0]}"
     port = str(free_ports(1)[0])

@@ -253,6 +253,7 @@ def test_the_soonest_ping_counts() -> None:
     assert best([]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_times_in_the_subscriber_s_own_clock(tmp_path: Path, tiny_bundle: Path) -> None:
     with running(tmp_path, tiny_bundle, SMALL) as program:

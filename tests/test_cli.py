@@ -51,6 +51,7 @@ def test_version() -> None:
     assert "Usage: rtface" in rtface().stdout + rtface().stderr
 
 
+@pytest.mark.slow
 def test_init_then_check(tmp_path: Path) -> None:
     assert rtface("init", cwd=tmp_path).returncode == 0
     done = rtface("check", cwd=tmp_path)
@@ -60,6 +61,7 @@ def test_init_then_check(tmp_path: Path) -> None:
     assert "exists already" in one_line(rtface("init", cwd=tmp_path))
 
 
+@pytest.mark.slow
 def test_check_names_a_bbox_outside_the_frame(tmp_path: Path) -> None:
     rig = tmp_path / "rig.toml"
     rig.write_text('[camera.cam1]\nkind = "synthetic"\nbbox = [600, 0, 100, 100]\n')

@@ -195,6 +195,7 @@ def test_a_state_that_comes_while_another_is_under_way(
     assert (events.marked, events.dropped) == (2, 0)
 
 
+@pytest.mark.slow
 def test_both_clients_beside_a_real_run(tmp_path: Path, tiny_bundle: Path, port: int) -> None:
     """Pupil style: values as ours. Open Ephys: a mark, as this point's x alone is beyond 150 px."""
     with (

@@ -262,6 +262,7 @@ def test_a_network_that_gives_wrong_keypoints_is_a_fault(tmp_path: Path) -> None
     assert found["runtime null"].verdict is OK
 
 
+@pytest.mark.slow
 def test_taken_ports_are_found_with_who_has_them(tmp_path: Path, tiny_bundle: Path) -> None:
     with running(tmp_path, tiny_bundle, SMALL) as program, socket.socket() as foreign:
         foreign.bind(("127.0.0.1", 0))

@@ -81,6 +81,7 @@ def test_live_keypoints_equal_offline_keypoints(tmp_path: Path, data: Path) -> N
             np.testing.assert_allclose(message.keypoints, expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_video_ends_by_itself_with_every_frame_tracked(tmp_path: Path, tiny_bundle: Path) -> None:
     write(tmp_path / "film.mkv", "ffv1", "gray", pictures(60))
     control, data_port, status = free_ports()
@@ -107,6 +108,7 @@ def test_a_video_ends_by_itself_with_every_frame_tracked(tmp_path: Path, tiny_bu
     assert "every frame accounted for: yes" in done.stdout
 
 
+@pytest.mark.slow
 def test_two_cameras_side_by_side(tmp_path: Path, tiny_bundle: Path) -> None:
     camera = 'kind = "synthetic"\nwidth = 320\nheight = 240\nrate_hz = 50.0\n'
     second = f"[camera.cam2]\n{camera}seed = 2\n"

@@ -118,6 +118,7 @@ def test_a_listener_counts_what_is_not_ours(tmp_path: Path) -> None:
         one.socket.close()
 
 
+@pytest.mark.slow
 def test_every_topic_of_a_run(tmp_path: Path, tiny_bundle: Path) -> None:
     with running(tmp_path, tiny_bundle, SMALL) as program:
         control = f"tcp://127.0.0.1:{program.control}"

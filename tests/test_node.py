@@ -87,6 +87,7 @@ def test_clock_is_ours() -> None:
     assert before <= there <= time.perf_counter_ns()
 
 
+@pytest.mark.slow
 def test_a_real_stream_beside_a_native_subscriber(tmp_path: Path, program: Program) -> None:
     every_lines, latest_lines = tmp_path / "every", tmp_path / "latest"
     with (

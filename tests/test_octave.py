@@ -46,6 +46,7 @@ def octave(script: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_octave_receives_the_native_messages(tmp_path: Path, tiny_bundle: Path) -> None:
     port = free_ports(1)[0]
     with (
@@ -111,6 +112,7 @@ end
 """
 
 
+@pytest.mark.slow
 def test_octave_reads_a_recorded_session(session_folder: Path) -> None:
     folder = ROOT / "docs" / "examples" / "matlab"
     names, events, sizes, *lines = octave(

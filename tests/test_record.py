@@ -49,6 +49,7 @@ def state(program: Program) -> str:
     return str(program.status()["recording"]["state"])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_sessions_by_the_control_port(tmp_path: Path, tiny_bundle: Path) -> None:
     with running(tmp_path, tiny_bundle, SMALL, extra=COMMAND) as program:
@@ -95,7 +96,7 @@ def test_sessions_by_the_control_port(tmp_path: Path, tiny_bundle: Path) -> None
         assert session.ended.fields["why"] == "asked"
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_session_by_a_line_of_the_camera(tmp_path: Path, tiny_bundle: Path) -> None:
     camera = SMALL + "line0_s = [1.0, 2.5]\n"
@@ -124,6 +125,7 @@ def test_a_session_by_a_line_of_the_camera(tmp_path: Path, tiny_bundle: Path) ->
     assert (frames["line_status"] == 1).all()
 
 
+@pytest.mark.slow
 def test_nothing_to_record_into(tmp_path: Path, tiny_bundle: Path) -> None:
     with running(tmp_path, tiny_bundle, SMALL) as program:
         assert "give it --record DIR" in control(program, "record")["error"]
@@ -361,6 +363,7 @@ def test_two_cameras_are_recorded_and_replayed_apart(
         assert replay.wait(20) == 0
 
 
+@pytest.mark.slow
 def test_a_session_that_grows_can_be_read(tmp_path: Path, tiny_bundle: Path) -> None:
     with running(tmp_path, tiny_bundle, SMALL, extra=FFV1) as program:
         wait_until(lambda: recorded_frames(program) > 100, 20)
@@ -379,6 +382,7 @@ def test_a_session_that_grows_can_be_read(tmp_path: Path, tiny_bundle: Path) -> 
     assert verify(folder) == []
 
 
+@pytest.mark.slow
 def test_check_says_where_and_how_much_room(tmp_path: Path) -> None:
     rig = tmp_path / "rig.toml"
     rig.write_text(f"[camera.cam1]\n{SMALL}{FFV1}")

@@ -86,6 +86,7 @@ def test_files_of_others_in_the_ring_directory_stay(
     assert [path.name for path in ring_dir.iterdir()] == [mine.name]
 
 
+@pytest.mark.slow
 def test_a_ring_of_another_run_is_not_taken_for_ones_own(tmp_path: Path, tiny_bundle: Path) -> None:
     # as an acquisition process that outlives its killed supervisor for a second holds it
     left = FrameRingWriter("cam1", CameraInfo(240, 320, 8, 100.0), 0.1, "another run")
@@ -180,6 +181,7 @@ def refused(program: Program) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_camera_name(tmp_path: Path, tiny_bundle: Path) -> None:
     with running(tmp_path, tiny_bundle, SMALL) as first:
         line = refused(Program(tmp_path, SMALL, tiny_bundle, "onnxruntime", ""))
@@ -212,6 +214,7 @@ def test_a_port_in_use(tmp_path: Path, tiny_bundle: Path, key: str) -> None:
         assert str(port) in checked.stderr
 
 
+@pytest.mark.slow
 def test_a_stale_ring_of_a_killed_run_is_in_nobodys_way(
     tmp_path: Path, tiny_bundle: Path, ring_dir: Path
 ) -> None:

@@ -156,7 +156,7 @@ def test_the_loss_is_least_at_the_truth_and_blind_to_what_is_not_labelled():
     assert float(fit.loss(logits, offsets + 0.5, points)) > best + 0.5
 
 
-@pytest.mark.soak
+@pytest.mark.slow
 def test_a_few_steps_lower_the_loss():
     torch.manual_seed(0)
     bank = data.synthetic_bank(1000, 2, 2)
