@@ -101,6 +101,7 @@ for _ in range(int(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_osc_bundles_hold_the_native_messages(program: Program, native: Native) -> None:
     server = Receiver(OSC_SERVER, str(1 + N))
     to = f"127.0.0.1:{server.first().strip()}"
@@ -162,6 +163,7 @@ def on_this_machine(tmp_path: Path) -> dict[str, str]:
     return {"LSLAPICFG": str(config)}
 
 
+@pytest.mark.slow
 def test_lsl_samples_are_the_native_messages_at_their_exposure(
     program: Program, native: Native, on_this_machine: dict[str, str]
 ) -> None:

@@ -92,6 +92,7 @@ def test_mistakes_get_one_line(tmp_path: Path, words: list[str], hint: str) -> N
     assert hint in one_line(rtface(*words, cwd=tmp_path))
 
 
+@pytest.mark.slow
 def test_check_tries_the_ring_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rtface("init", cwd=tmp_path)
     monkeypatch.setenv("RTFACE_RING_DIR", "/proc/none")

@@ -141,6 +141,7 @@ def test_every_topic_of_a_run(tmp_path: Path, tiny_bundle: Path) -> None:
             status_address("cam2", program.data, control)
 
 
+@pytest.mark.slow
 def test_gaps_are_counted_in_every_topic() -> None:
     with publishing(seqs_that_never_come=(50, 51, 60)) as (_, address):
         nobody = f"tcp://127.0.0.1:{free_ports(1)[0]}"
@@ -151,6 +152,7 @@ def test_gaps_are_counted_in_every_topic() -> None:
     assert found["status"][:4] == ("-", "-", "-", "-")
 
 
+@pytest.mark.slow
 def test_fast_is_made_only_if_asked_for() -> None:
     with publishing() as (publisher, address):
         found = rows(listen("cam1", address, "--topics", "meta", "--seconds", "1.3"))
@@ -162,6 +164,7 @@ def test_fast_is_made_only_if_asked_for() -> None:
         assert publisher._fast_wanted
 
 
+@pytest.mark.slow
 def test_silence_is_told() -> None:
     with publishing(seqs_that_never_come=tuple(range(20, 10_000))) as (_, address):
         found = rows(listen("cam1", address, "--topics", "", "--seconds", "3.3"))

@@ -165,6 +165,7 @@ def test_a_replay_looks_like_a_live_stream(session_folder: Path) -> None:
     assert abs(done[-1] - time.perf_counter_ns()) < 20e9  # of now, not of then
 
 
+@pytest.mark.slow
 def test_info_and_plot(session_folder: Path, tmp_path: Path) -> None:
     said = cli("session", "info", session_folder)
     for part in ("ended (stopped)", "320x240 px, 100 Hz, video ffv1", "in video", "drop of milk"):

@@ -162,6 +162,7 @@ def test_children_end_when_the_supervisor_is_killed(
     assert list(ring_dir.iterdir()) == []  # they had time to remove their rings
 
 
+@pytest.mark.slow
 def test_a_hanging_child_is_killed_and_counted(tmp_path: Path, tiny_bundle: Path) -> None:
     with running(tmp_path, tiny_bundle, SMALL) as program:
         pids = program.pids()
@@ -190,6 +191,7 @@ def test_two_runs_of_one_camera_name(tmp_path: Path, tiny_bundle: Path) -> None:
         assert first.status()["lifecycle"] == "running"  # and the first did not notice
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["control_port", "data_port", "status_port"])
 def test_a_port_in_use(tmp_path: Path, tiny_bundle: Path, key: str) -> None:
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:

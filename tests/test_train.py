@@ -214,6 +214,7 @@ def lively(seed, **channels):
     return network.eval()
 
 
+@pytest.mark.slow
 def test_a_bundle_can_be_trained_further(tmp_path):
     network = lively(2)
     export.write_onnx(network, tmp_path / "model.onnx")
