@@ -103,9 +103,10 @@ def plan(section: SensorSection) -> list[Setting]:
         wanted += [
             Setting("strobe_line", ("LineSelector",), section.strobe_line),
             Setting("strobe_line", ("LineMode",), "Output", "if there"),
-            Setting("strobe_line", ("LineInverter",), False, "if there"),
             Setting("strobe_line", ("LineSource",), "ExposureActive"),
         ]
+        if "LineInverter" not in section.settings:  # an optocoupler may need it
+            wanted.append(Setting("strobe_line", ("LineInverter",), False, "if there"))
     if section.chunks:
         wanted.append(Setting("chunks", ("ChunkModeActive",), True))
     for chunk in section.chunks:
