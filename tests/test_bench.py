@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, make_bundle
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.slow
 
 
 def run(tmp_path: Path, name: str, *options: str) -> tuple[dict[str, Any], str]:
