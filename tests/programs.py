@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,6 +125,14 @@ def running(
         raise
     finally:
         program.close()
+
+
+def account(out: str) -> dict[str, int]:
+    """The numbers of the final account that rtface prints."""
+    return {
+        name: int(n)
+        for n, name in re.findall(r"(\d+) (produced|delivered|lost|tracked|skipped)", out)
+    }
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:

@@ -13,18 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, free_ports
-from programs import RTFACE, SMALL, SYNTHETIC, CountingSubscriber, running, wait_until
+from programs import RTFACE, SMALL, SYNTHETIC, CountingSubscriber, account, running, wait_until
 from videofiles import pictures, write
 
 import rtface
-
-
-def account(out: str) -> dict[str, int]:
-    """The numbers of the final account that rtface prints."""
-    return {
-        name: int(n)
-        for n, name in re.findall(r"(\d+) (produced|delivered|lost|tracked|skipped)", out)
-    }
 
 
 @pytest.mark.timeout(120)

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import running, wait_until
+from programs import account, running, wait_until
 from test_gev import camera, producer
-from test_simulator import account_of
 
 from rtface.rings import FrameRingReader
 
@@ -58,7 +57,7 @@ def test_damaged_frames_are_counted_and_never_delivered(
             lost = program.counts()["lost"]
             code, out, err = program.stop()
     assert code == 0, err
-    told = account_of(out)
+    told = account(out)
     assert looker.broken == 0
     assert "every frame accounted for: yes" in out
     assert told["produced"] == told["delivered"] + told["lost"]

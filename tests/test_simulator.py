@@ -48,12 +48,6 @@ def camera(simulator: Simulator, rate: float = 200.0, more: str = "") -> str:
     return CAMERA.format(cti=simulator.cti, rate=rate, more=more)
 
 
-def account_of(out: str) -> dict[str, int]:
-    """The numbers of the final account that rtface prints."""
-    told = re.findall(r"(\d+) (produced|delivered|lost|tracked|skipped)", out)
-    return {name: int(n) for n, name in told}
-
-
 def taken(simulator: Simulator, what: int, upto: int) -> np.ndarray:
     """The log's entries of one kind up to exposure ``upto`` of the first start."""
     log = simulator.log()

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from gentlsim import DELIVERED, Simulator
-from programs import running, wait_until
-from test_simulator import account_of, camera, clip, simulate
+from programs import account, running, wait_until
+from test_simulator import camera, clip, simulate
 
 from rtface.rings import FrameRingReader
 
@@ -67,7 +67,7 @@ def test_a_minute_at_200_hz_is_bit_identical(
     assert (log["frame_id"][at] == stamps[:, 0]).all()
     assert (log["device_ns"][at] == stamps[:, 1]).all()
     assert (log["what"][at] == DELIVERED).all()
-    told = account_of(out)
+    told = account(out)
     # what the camera lost is what its log says, up to the last frame that was delivered
     upto = log[log["index"] < log["index"][0] + told["produced"]]
     assert told["delivered"] == (upto["what"] == DELIVERED).sum()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
 from rtface.camera.device import Buffer, DeviceCamera, LinkLost
 from rtface.camera.gentl import (
     Answers,
+    BufferInfo,
     BufferTime,
     Producers,
     count_incomplete,
     errors,
+    free,
     lost,
     names_of,
+    underruns,
 )
 from rtface.camera.nodes import GenicamNodes
 from rtface.camera.pixels import reader
@@ -46,7 +48,6 @@ class GenicamLink:
 
     def __init__(self, name: str, section: GenicamSection, paths: list[Path]) -> None:
         self._errors = errors()
-        self._gone_or_none: tuple[type[Exception], ...] = (*self._errors, IndexError)
         self._key = f"camera.{name}.chunks"
         self.incomplete = 0
         self._buffer: Any = None
@@ -69,7 +70,7 @@ class GenicamLink:
         self.info, self._pixels, self._clock = set_up(self.nodes, section, name, self.alive)
         self._fit_padding(0)
         self._time = BufferTime(self._clock)
-        self._untold: set[str] = set()  # what this producer does not say of a buffer
+        self._told = BufferInfo()
         # where each chunk is read, found with the first frame
         self._chunks: dict[str, str | None] = dict.fromkeys(section.chunks)
         count_incomplete(self._acquirer, self._damaged)
@@ -117,15 +118,6 @@ class GenicamLink:
         except self._errors as error:
             raise lost(error) from None
 
-    def _told(self, buffer: Any, field: str, otherwise: int) -> int:
-        """Return what a producer need not say of a buffer."""
-        if field not in self._untold:
-            try:
-                return int(getattr(buffer, field))
-            except self._errors:
-                self._untold.add(field)
-        return otherwise
-
     def _fit_padding(self, padding: int) -> None:
         self._padding = padding
         size = self.info.width, self.info.height
@@ -159,10 +151,7 @@ class GenicamLink:
 
     def underruns(self) -> int:
         """Return the driver's count of frames without a free buffer; 0 where it has none."""
-        try:
-            return int(self._acquirer.data_streams[0].num_underrun)
-        except self._gone_or_none:
-            return 0
+        return underruns(self._acquirer)
 
     def latch(self) -> tuple[int, int, int] | None:
         """Read both clocks together; None where the camera has no such feature, or not now."""
@@ -189,10 +178,8 @@ class GenicamLink:
             self._still_there(error)
 
     def close(self) -> None:
-        """Free everything; a device that is gone refuses each step, and each is tried."""
+        """Free everything, also of a device that is gone."""
         acquirer, self._acquirer = self._acquirer, None
         if acquirer is not None:
-            for step in (acquirer.stop, acquirer.destroy):
-                with contextlib.suppress(*self._errors, RuntimeError):
-                    step()
+            free(acquirer)
         self._producers.close()

@@ -222,3 +222,36 @@ def count_incomplete(acquirer: Any, call: Callable[[], None]) -> None:
             call()
 
     acquirer.add_callback(acquirer.Events.INCOMPLETE_BUFFER, Count())
+
+
+class BufferInfo:
+    """Reads what a producer need not say of a raw buffer. Belongs to the thread that fetches.
+
+    What a producer once refused is not asked for again.
+    """
+
+    def __init__(self) -> None:
+        self._errors, self._untold = errors(), set[str]()
+
+    def __call__(self, buffer: Any, field: str, otherwise: int) -> int:
+        """Return a field of the buffer, ``otherwise`` where the producer does not say it."""
+        if field not in self._untold:
+            try:
+                return int(getattr(buffer, field))
+            except self._errors:
+                self._untold.add(field)
+        return otherwise
+
+
+def underruns(acquirer: Any) -> int:
+    """Return how often the driver had no free buffer since it was opened; 0 if untold."""
+    with contextlib.suppress(*errors(), IndexError):
+        return int(acquirer.data_streams[0].num_underrun)
+    return 0
+
+
+def free(acquirer: Any) -> None:
+    """Stop and close a device; one that is gone refuses each step, and each is tried."""
+    for step in (acquirer.stop, acquirer.destroy):
+        with contextlib.suppress(*errors(), RuntimeError):
+            step()

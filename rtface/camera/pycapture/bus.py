@@ -6,11 +6,10 @@ Looking for cameras closes those that are open, so the bus is looked at only whi
 from __future__ import annotations
 
 import atexit
-import contextlib
 import threading
 from typing import Any, NamedTuple
 
-from rtface.camera.gentl import Producers, errors, told
+from rtface.camera.gentl import Producers, errors, free, told
 from rtface.camera.producers import find_producers
 from rtface.camera.pycapture.constants import INTERFACE_TYPE
 from rtface.camera.pycapture.faults import Fc2error, as_fc2error, not_offered
@@ -84,13 +83,11 @@ class Bus:
         return _INTERFACES.get(told(info, "tl_type"), INTERFACE_TYPE.UNKNOWN)
 
     def close(self, acquirer: Any) -> None:
-        """Free a camera; one that is gone refuses each step, and each is tried."""
+        """Free a camera, also one that is gone."""
         with self._lock:
             if not any(other is acquirer for other in self._open):
                 return
-            for step in (acquirer.stop, acquirer.destroy):
-                with contextlib.suppress(*errors(), RuntimeError):
-                    step()
+            free(acquirer)
             self._open = [other for other in self._open if other is not acquirer]
 
     def leave(self) -> None:

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from rtface.camera.gentl import POLL_MS, Answers, BufferTime, count_incomplete, errors
+from rtface.camera.gentl import (
+    POLL_MS,
+    Answers,
+    BufferInfo,
+    BufferTime,
+    count_incomplete,
+    errors,
+    underruns,
+)
 from rtface.camera.ids import IdCounter
 from rtface.camera.pixels import Bytes
 from rtface.camera.pycapture.constants import FORMATS, GRAB_MODE
@@ -43,6 +51,7 @@ class Stream:
     def __init__(self, acquirer: Any, features: Features) -> None:
         self._acquirer, self._features = acquirer, features
         self._errors = errors()
+        self._told = BufferInfo()
         self._clock = DeviceClock(features.nodes)
         self._answers = Answers(acquirer, features.nodes)
         self.embedded = Embedded(features)
@@ -55,7 +64,7 @@ class Stream:
     def _reset(self) -> None:
         self._ids, self._missing, self._seen = IdCounter(), 0, self._incomplete
         self._damaged_before = self._incomplete
-        self._underruns_before = self._underruns()
+        self._underruns_before = underruns(self._acquirer)
         self._asked, self._gone = -math.inf, False
 
     def _count_damaged(self) -> None:
@@ -180,12 +189,6 @@ class Stream:
         whole = lines.reshape(self._rows, stride)[:, : self._line]
         return np.array(whole, order="C").reshape(-1)
 
-    def _told(self, buffer: Any, field: str, otherwise: int) -> int:
-        """Return what a producer need not say of a buffer."""
-        with contextlib.suppress(*self._errors):
-            return int(getattr(buffer, field))
-        return otherwise
-
     def _frame_id(self, buffer: Any) -> int:
         counted = self.embedded.chunk("frameCounter")
         return int(buffer.frame_id) if counted is None else counted
@@ -200,12 +203,6 @@ class Stream:
         return CameraStats(
             imageDropped=max(0, self._missing - damaged),
             imageCorrupt=damaged,
-            imageDriverDropped=max(0, self._underruns() - self._underruns_before),
+            imageDriverDropped=max(0, underruns(self._acquirer) - self._underruns_before),
             temperature=self._features.number("DeviceTemperature"),
         )
-
-    def _underruns(self) -> int:
-        """Return the driver's count since the camera was opened; 0 where it has none."""
-        with contextlib.suppress(*self._errors, IndexError):
-            return int(self._acquirer.data_streams[0].num_underrun)
-        return 0
