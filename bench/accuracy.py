@@ -1,10 +1,10 @@
-"""How far a bundle's keypoints are from labels: real stills and procedural faces, one table.
+"""How far keypoints are from labels on animals and videos that were left out, one command.
 
-Beside every error stand two predictors that never look at a picture: the training pictures' mean
-label, and the mean label of each judged animal itself (which has seen the answers). The column
-``seen`` says whether the weights were trained on the pictures they are judged by here.
+Trains what is not trained yet (hours on two cores; everything is kept in --work and can be
+interrupted): a network per fold, one of Facemap's shape, and with --ship the one that saw
+everything. Judges them, prints tables, and puts the same tables into --doc.
 
-Needs the extra ``train`` and, for the real stills, the folder of recordings (``RTFACE_DATA``).
+Needs the extra ``train`` and the folder of recordings (``RTFACE_DATA``).
 """
 
 from __future__ import annotations
@@ -14,48 +14,66 @@ import os
 from pathlib import Path
 from typing import Any
 
+import _accuracy
 import _report
+import torch
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from rtface.engine.bundle import load_bundle
-from rtface.train import judge
+from rtface.train import card, data, export, recipe
+from rtface.types import UserError
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="every fifth picture, eight faces")
-    parser.add_argument("--out", type=Path, default=_report.ROOT / "bench" / "out")
-    parser.add_argument("--bundle", default="default", help="'default' or a bundle's folder")
+    parser = _report.parser(__doc__)
     default = Path(os.environ.get("RTFACE_DATA", _report.ROOT.parent / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=default, help="folder of real recordings")
+    parser.add_argument("--work", type=Path, default=_report.ROOT / "bench" / "out" / "networks")
+    parser.add_argument("--no-anchor", action="store_true", help="without Facemap's shape (hours)")
+    parser.add_argument("--folds", type=int, default=4, choices=range(1, 5), help="how many")
+    parser.add_argument("--ship", type=Path, help="also write the bundle to be shipped, here")
+    parser.add_argument("--ship-fold", type=int, help="of a fold's network, not of everything")
+    parser.add_argument("--doc", type=Path, help="page whose marked tables are replaced")
     args = parser.parse_args()
-    bundle = load_bundle(args.bundle)
-    data = args.data if args.data.is_dir() else None
-    scores = judge(bundle.folder, data, quick=args.quick)
-    training: dict[str, Any] = bundle.about.get("training", {})
-    rows = [
-        {"set": name, "seen": _seen(score["groups"], training.get(name)), **row}
-        for name, score in scores.items()
-        if name != "minute"
-        for row in score["rows"]
-    ]
-    _report.table(f"{bundle.name}, trained on: {training.get('recipe', 'unknown')}", rows)
-    minute = scores["minute"]
-    print(f"median error over a synthetic minute: {minute['overall_median_eye_pct']} % of the eye")
-    if data is None:
-        print(f"no real recordings in {args.data}: set RTFACE_DATA or --data to judge by them")
-    _report.write(
-        "accuracy",
-        args,
-        {"bundle": bundle.sha256, "training": training, "rows": rows, "minute": minute},
-    )
+    torch.set_num_threads(1)  # learning and drawing run side by side
+    try:
+        run(args)
+    except UserError as error:
+        raise SystemExit(f"accuracy: {error}") from None
 
 
-def _seen(judged_by: list[Any], trained_on: list[Any] | None) -> str:
-    """Say whether any of the judged animals or videos was among the training ones."""
-    if trained_on is None:
-        return "unknown"
-    both = set(judged_by) & set(trained_on)
-    return "no" if not both else "yes" if both == set(judged_by) else "partly"
+def run(args: argparse.Namespace) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: float, value: float) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=1.0)
+            progress.update(tasks[what], completed=done, description=f"{what}, loss {value:.2f}")
+
+        which = recipe.QUICK if args.quick else recipe.Recipe()
+        work = args.work / "quick" if args.quick else args.work
+        shop = recipe.Workshop(work, args.data, which, report)
+        folds = 1 if args.quick else args.folds
+        judged = _accuracy.judge(shop, folds, not args.no_anchor, 14 if args.quick else 1)
+        if args.ship:
+            network = shop.network(args.ship_fold)
+    tables = _accuracy.tables(judged)
+    for title, rows in tables.items():
+        _report.table(title, rows)
+    results: dict[str, Any] = {"scoring": judged.scoring._asdict(), "tables": tables}
+    if args.ship:
+        training = shop.about(args.ship_fold)
+        texts = {title: _accuracy.markdown(rows) for title, rows in tables.items()}
+        text = card.model_card(training, data.KEYPOINTS, texts)
+        export.write_bundle(
+            network, args.ship, "mouse-face-side", training, tables, judged.scoring, card=text
+        )
+        print(f"written: {args.ship}")
+    _report.write("accuracy", args, results)
+    if args.doc:
+        _accuracy.put(tables, args.doc)
+        print(f"written: {args.doc}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ import zmq
 from rtface import wire
 from rtface.config import parse_rig
 from rtface.engine.bundle import load_bundle
-from rtface.pose import Resampler, percentile_affine
+from rtface.percentiles import percentile_affine
+from rtface.pose import Resampler
 from rtface.run import run_rig
 from rtface.types import Ledger, Pose, Result, UserError
 

@@ -24,8 +24,8 @@ from rtface.camera.video import probe, read_frames
 from rtface.demo import SEED
 from rtface.engine import make_engine
 from rtface.engine.bundle import load_bundle
-from rtface.pose import BBox, PoseEstimator
-from rtface.types import Image, Pose, UserError
+from rtface.pose import PoseEstimator, find_face, finder_for
+from rtface.types import BBox, Image, Pose, UserError
 
 #: colour-blind safe (Okabe and Ito 2008), by the first letters of the keypoint's name
 COLOURS = {
@@ -81,7 +81,9 @@ def save_film(path: Path, fps: int = 20, width: int = 480, height: int = 360) ->
     """Write an animated WebP of the demo's mouse, tracked."""
     bundle = load_bundle("default")
     film = Film(SEED, width, height)
-    estimator = PoseEstimator(make_engine(bundle, "onnxruntime"), (height, width))
+    engine, shape = make_engine(bundle, "onnxruntime"), (height, width)
+    finder = finder_for(bundle.crop, engine, shape, rate_hz=fps)
+    estimator = PoseEstimator(engine, shape, finder=finder)
     image = np.empty((height, width), np.uint8)
     with av.open(str(path), "w", format="webp", options={"loop": "0"}) as container:
         stream = container.add_stream("libwebp_anim", rate=fps)
@@ -117,13 +119,16 @@ def main() -> None:
             raise UserError(
                 f"{path}: --bbox does not fit the frame of {info.width}x{info.height} px"
             )
-        estimator = PoseEstimator(engine, (info.height, info.width), info.bits, box)
+        shape = info.height, info.width
+        finder = finder_for(bundle.crop, engine, shape, "bbox" if box else "follow", box)
+        estimator = PoseEstimator(engine, shape, info.bits, box, finder)
         for number in args.frames:
             image = next(islice(read_frames(path), number, None), None)
             if image is None:
                 last = sum(1 for _ in read_frames(path)) - 1
                 raise UserError(f"{path}: has no frame {number}; its frames are 0 to {last}")
-            picture = overlay(image, estimator(image), bundle.names, bundle.skeleton, info.bits)
+            pose, _ = find_face(estimator, image)
+            picture = overlay(image, pose, bundle.names, bundle.skeleton, info.bits)
             out = args.out / f"{path.stem}_{number:06d}.png"
             save_png(out, picture)
             print(out)

@@ -19,6 +19,17 @@ class CameraBase(Section):
     bbox: tuple[int, int, int, int] | None = Field(
         None, strict=False, description="part of the frame to track: left, top, width, height, px"
     )
+    face: Literal["follow", "hold", "off"] = Field(
+        "follow",
+        description="without bbox: find the face, then follow it slowly, hold its place, or off",
+    )
+    normalise: Literal["per frame", "frozen", "adapting"] = Field(
+        "per frame",
+        description="percentiles of each frame, of the first ones for good, or slowly adapting",
+    )
+    normalise_s: float = Field(
+        2.0, gt=0, le=3600, description="frozen: how long at first; adapting: time constant, s"
+    )
     stamp_means: Literal["midpoint", "start", "end", "trigger", "readout_end"] = Field(
         "midpoint", description="which moment of the exposure the camera's stamp marks"
     )

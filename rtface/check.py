@@ -19,8 +19,16 @@ from rtface.publish import bind
 from rtface.rings import FrameRingWriter, ResultRingWriter
 from rtface.session.video import check_encoder
 from rtface.timing import timing_of
-from rtface.track import describe, estimator_for
+from rtface.track import describe, estimator_for, face_mode
 from rtface.types import Engine, UserError
+
+#: what is said of the ways to choose the part of a frame that is tracked
+FACE_MODES = {
+    "follow": "looked for at the start, then followed slowly",
+    "hold": "looked for at the start, then the crop stays",
+    "off": "not looked for: the whole frame is tracked",
+    "bbox": "not looked for: bbox is tracked",
+}
 
 
 def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
@@ -78,7 +86,7 @@ def _check_camera(
     if rig.record.folder is not None and rig.record.video != "none":
         check_encoder(info, rig.record.video, rig.record.quality)
     timing_of(rig, name, info)  # reads the file of a calibration
-    estimator = estimator_for(rig, name, engine, info)
+    estimator = estimator_for(rig, name, bundle, engine, info)
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))
     about = describe(rig, name, "check", bundle, info)
@@ -99,5 +107,8 @@ def _check_camera(
         f"{rig.camera[name].kind}, {info.width}x{info.height} px, {info.bits} bit, "
         f"{info.rate_hz:g} Hz; ring {frames.ring.n_slots * frames.n_bytes / 1e6:.0f} MB",
     )
+    mode = face_mode(rig, name, bundle)
+    whole = mode == "off" and bundle.crop is None
+    yield "  face", FACE_MODES[mode] + (", as this network expects" if whole else "")
     yield "  time per frame", f"{tracked_ms:.2f} ms of {period_ms:.2f} ms: {keeps_up}"
     yield "  published at", f"tcp://{rig.stream.host}:{rig.data_port(name)}"

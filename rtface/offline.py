@@ -6,26 +6,34 @@ import csv
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import cycle, islice
 from os import PathLike, fspath
 from pathlib import Path
 
 from rtface.camera.video import declared_frames, probe, read_frames
+from rtface.face import State
+from rtface.facemap_pose import FacemapEstimator
 from rtface.pose import PoseEstimator
 from rtface.types import CameraInfo, Image, Pose, UserError
 
 #: called after every frame: the file, how many of its frames are done, how many it declares
 Progress = Callable[[str, int, int | None], None]
+Estimator = PoseEstimator | FacemapEstimator
+#: frames at a file's beginning in which the face is looked for before the first is tracked, and
+#: the rate of what states none
+FIRST_FRAMES, STILL_HZ = 32, 25.0
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What was tracked: files and frames done, and how long it took in s."""
+    """What was tracked: files and frames done, how long it took in s, frames without a face."""
 
     files: int
     frames: int
     seconds: float
+    no_face: int = 0
 
 
 def header(names: Iterable[str]) -> list[str]:
@@ -48,6 +56,40 @@ def rows(
         yield line
 
 
+def look_ahead(estimator: Estimator, path: str | PathLike[str], rate_hz: float) -> None:
+    """Find the face of a file before its first frame is tracked.
+
+    Looks at its first frames again and again, as if they were a film (a still: one frame), until
+    the face is settled on. If it is not, the search begins with the first frame, as live.
+    """
+    finder = estimator.finder
+    if finder is None:
+        return
+    finder.restart(rate_hz or STILL_HZ)
+    first: list[Image] = []
+    with suppress(UserError):  # said when the frames are tracked
+        first.extend(islice(read_frames(path), FIRST_FRAMES))
+    for image in islice(cycle(first), finder.patience + len(first)):
+        estimator(image)
+        if finder.state is State.SETTLED:
+            return
+    finder.restart()
+
+
+class _Counting:
+    """Counts frames without a face."""
+
+    def __init__(self, estimate: Callable[[Image], Pose]) -> None:
+        self._estimate = estimate
+        self.no_face = 0
+
+    def __call__(self, image: Image) -> Pose:
+        """Return the pose of one image."""
+        pose = self._estimate(image)
+        self.no_face += not pose.face
+        return pose
+
+
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
     """Turn whatever a file system may refuse into one line; inputs raise UserError themselves."""
@@ -63,7 +105,7 @@ def _writing(path: Path) -> Iterator[None]:
 def track_files(
     paths: Sequence[str | PathLike[str]],
     out_csv: str | PathLike[str],
-    estimator_factory: Callable[[CameraInfo], PoseEstimator],
+    estimator_factory: Callable[[CameraInfo], Estimator],
     on_progress: Progress | None = None,
 ) -> Summary:
     """Track every frame of every file and write the poses to ``out_csv``.
@@ -103,7 +145,7 @@ def track_files(
     kinds = [info._replace(rate_hz=0.0) for info in infos]
     estimators = {kind: estimator_factory(kind) for kind in dict.fromkeys(kinds)}
     part = out.with_name(f"{out.name}.part")
-    frames = 0
+    frames = no_face = 0
     faults: list[str] = []
     with (
         _writing(out),
@@ -111,11 +153,13 @@ def track_files(
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header(estimators[kinds[0]].engine.names))
-        for path, kind in zip(paths, kinds, strict=True):
+        for path, kind, info in zip(paths, kinds, infos, strict=True):
             source, done = fspath(path), 0
+            estimate = _Counting(estimators[kind])
             try:
                 declared = declared_frames(path)
-                for line in rows(source, read_frames(path), estimators[kind]):
+                look_ahead(estimators[kind], path, info.rate_hz)
+                for line in rows(source, read_frames(path), estimate):
                     writer.writerow(line)
                     done += 1
                     if on_progress is not None:
@@ -123,8 +167,9 @@ def track_files(
             except UserError as error:
                 faults.append(str(error))
             frames += done
+            no_face += estimate.no_face
     with _writing(out):
         os.replace(part, out)
     if faults:
         raise UserError(f"{'; '.join(faults)}; all frames before that are in {out}")
-    return Summary(len(paths), frames, time.perf_counter() - began)
+    return Summary(len(paths), frames, time.perf_counter() - began, no_face)

@@ -1,31 +1,20 @@
 """From camera pixels to the network's input and back: pure numpy, no I/O.
 
-The whole frame (or a fixed bounding box of it) is fitted into the network's input with its aspect
-ratio kept and zeros around it. Training uses the same code, so what the network learned on is what
-it gets.
+The whole frame, or a box of it, is fitted into the network's input with its aspect ratio kept and
+zeros around it; what a box has beyond the frame is zero too. Training uses the same code, so what
+the network learned on is what it gets.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
-from rtface.types import Engine, Float32Array, Image, Pose, UInt8Image
+from rtface.face import Crop, FaceFinder, State
+from rtface.percentiles import Normaliser, percentile_affine
+from rtface.types import BBox, Engine, Float32Array, Image, Pose, UInt8Image
 
-
-class BBox(NamedTuple):
-    """A rectangle of the sensor frame in px: left, top, width, height."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    def fits(self, frame_height: int, frame_width: int) -> bool:
-        """Return whether it is a part of a frame of that size, px."""
-        inside = self.x + self.width <= frame_width and self.y + self.height <= frame_height
-        return inside and min(self.x, self.y) >= 0 and min(self.width, self.height) > 0
+#: resamplers that are kept, one per size of box: those of a search and some of settling
+MOST_SAMPLERS = 8
 
 
 class Resampler:
@@ -39,7 +28,7 @@ class Resampler:
     frame_shape : (height, width) of the frame, px
     input_shape : (height, width) of the network's input, px
     bbox : BBox, optional
-        The part of the frame to look at; the whole frame by default.
+        What to look at; the whole frame by default. May reach beyond the frame, or lie beside it.
     bits : int
         Bits per pixel; above 8 the lowest are dropped for the network.
     """
@@ -51,22 +40,17 @@ class Resampler:
         bbox: BBox | None = None,
         bits: int = 8,
     ) -> None:
+        self.frame_shape = frame_shape
         self.bbox = bbox or BBox(0, 0, frame_shape[1], frame_shape[0])
         self.shift_bits = max(0, bits - 8)
         height, width = input_shape
         #: source pixels per input pixel
         self.scale = max(self.bbox.width / width, self.bbox.height / height)
-        fit_h = min(height, max(1, round(self.bbox.height / self.scale)))
-        fit_w = min(width, max(1, round(self.bbox.width / self.scale)))
+        self._fit_h = fit_h = min(height, max(1, round(self.bbox.height / self.scale)))
+        self._fit_w = fit_w = min(width, max(1, round(self.bbox.width / self.scale)))
         self.pad_y, self.pad_x = (height - fit_h) // 2, (width - fit_w) // 2
         #: x, y in the frame, px, of the input's first pixel
-        self.offset = np.array(
-            [
-                self.bbox.x + (0.5 - self.pad_x) * self.scale - 0.5,
-                self.bbox.y + (0.5 - self.pad_y) * self.scale - 0.5,
-            ],
-            np.float32,
-        )
+        self.offset = np.empty(2, np.float32)
         # a strip of a few rows cannot be halved as often as its width asks for
         least = min(self.bbox.width, self.bbox.height)
         halvings = max(0, min(int(np.log2(self.scale)), int(np.log2(least))))
@@ -82,23 +66,59 @@ class Resampler:
         self._turned = np.empty((small_w, fit_h), np.uint16)
         self._columns = _Blend(fit_w, fit_h, step, small_w)
         self.input: UInt8Image = np.zeros(input_shape, np.uint8)
-        #: the part of ``input`` that holds pixels of the frame
-        self.fitted: UInt8Image = self.input[
+        #: the part of ``input`` that the box is fitted into
+        self._whole: UInt8Image = self.input[
             self.pad_y : self.pad_y + fit_h, self.pad_x : self.pad_x + fit_w
         ]
+        shape = self.bbox.height, self.bbox.width
+        # of a box that reaches beyond the frame; made now, so that moving allocates nothing
+        self._canvas: UInt8Image = np.zeros((0, 0) if shape == frame_shape else shape, np.uint8)
+        self.move(self.bbox.x, self.bbox.y)
+
+    def _inside(self) -> bool:
+        return self.bbox.fits(*self.frame_shape)
+
+    def move(self, x: int, y: int) -> None:
+        """Put the box's left upper corner at x, y of the frame, px; its size stays."""
+        box = self.bbox = BBox(x, y, self.bbox.width, self.bbox.height)
+        self.offset[0] = x + (0.5 - self.pad_x) * self.scale - 0.5
+        self.offset[1] = y + (0.5 - self.pad_y) * self.scale - 0.5
+        height, width = self.frame_shape
+        left, top = min(max(0, x), width), min(max(0, y), height)
+        right, bottom = max(left, min(x + box.width, width)), max(top, min(y + box.height, height))
+        self._source = slice(top, bottom), slice(left, right)
+        self._sticks_out = not self._inside()
+        #: the part of ``input`` that holds pixels of the frame; all of the box where it has none
+        self.fitted = self._whole
+        if self._sticks_out:
+            if not self._canvas.size:
+                self._canvas = np.empty((box.height, box.width), np.uint8)
+            self._canvas.fill(0)
+            self._target = self._canvas[top - y : bottom - y, left - x : right - x]
+            rows = self._covered(top - y, bottom - y, self._fit_h)
+            columns = self._covered(left - x, right - x, self._fit_w)
+            if (part := self._whole[rows, columns]).size:
+                self.fitted = part
+
+    def _covered(self, start: int, stop: int, n: int) -> slice:
+        """Return which of n fitted pixels have their centre on source pixels start to stop."""
+        first = max(0, int(np.ceil((start + 0.5) / self.scale - 0.5)))
+        return slice(first, max(first, min(n, int((stop - 0.5) / self.scale - 0.5) + 1)))
 
     def __call__(self, image: Image) -> UInt8Image:
         """Return the network's input, (height, width) uint8; valid until the next call."""
         np.copyto(self._turned, self._rows(self.halved(image)).T)
-        np.copyto(self.fitted, self._columns(self._turned).T, casting="unsafe")
+        np.copyto(self._whole, self._columns(self._turned).T, casting="unsafe")
         return self.input
 
     def halved(self, image: Image) -> np.ndarray:
         """Return the bounding box of a frame after its 2x2 means; valid until the next call."""
-        box = self.bbox
-        part = image[box.y : box.y + box.height, box.x : box.x + box.width]
+        part = image[self._source]
         # 8-bit frames are used as they are: astype(copy=False) then is the same array
         small = (part >> self.shift_bits if self.shift_bits else part).astype(np.uint8, copy=False)
+        if self._sticks_out:
+            np.copyto(self._target, small)
+            small = self._canvas
         for halve in self._halves:
             small = halve(small)
         return small
@@ -165,38 +185,129 @@ class _Halving:
         return total.astype(np.uint16, copy=False)
 
 
-def percentile_affine(image: UInt8Image) -> tuple[float, float]:
-    """Return ``(scale, shift)`` that send the 1st percentile to 0 and the 99th to 1.
-
-    Facemap normalises by the same two percentiles (per batch; here per frame, the only causal
-    way). Looks at every fourth pixel of every fourth row; never divides by less than one.
-    """
-    some = image[::4, ::4].flatten()
-    some.sort(kind="stable")  # a radix sort for bytes: a third of the time of a histogram
-    tail = some.size // 100
-    low, high = int(some[tail]), int(some[-1 - tail])
-    scale = 1.0 / max(1, high - low)
-    return scale, -low * scale
-
-
 class PoseEstimator:
     """One frame in, one pose out: resample, normalise, infer, map back.
 
     Belongs to the thread that made it. Built for one frame size.
+
+    Parameters
+    ----------
+    engine : Engine
+    frame_shape : (height, width) of the frame, px
+    bits : int
+        Bits per pixel.
+    bbox : BBox, optional
+        Look only here; the whole frame by default. Without a meaning where there is a finder.
+    finder : FaceFinder, optional
+        Says where to look, frame by frame.
+    normaliser : Normaliser, optional
+        Of the frames once the face is settled on; by each frame's own percentiles by default, and
+        always until then.
     """
 
     def __init__(
-        self, engine: Engine, frame_shape: tuple[int, int], bits: int = 8, bbox: BBox | None = None
+        self,
+        engine: Engine,
+        frame_shape: tuple[int, int],
+        bits: int = 8,
+        bbox: BBox | None = None,
+        finder: FaceFinder | None = None,
+        normaliser: Normaliser | None = None,
     ) -> None:
-        self.engine = engine
-        self.resampler = Resampler(frame_shape, engine.input_shape, bbox, bits)
-        scale = np.float32(self.resampler.scale)
-        self._gain = np.array([scale, scale, 1], np.float32)
-        self._offset = np.array([*self.resampler.offset, 0], np.float32)
+        self.engine, self.finder = engine, finder
+        self._normalise = normaliser or percentile_affine
+        self.whole = BBox(0, 0, frame_shape[1], frame_shape[0])
+        self._box = bbox or self.whole
+        self._frame_shape, self._bits = frame_shape, bits
+        self._samplers: dict[tuple[int, int], Resampler] = {}
+        self._to_frame = np.array([1, 1, 1], np.float32), np.zeros(3, np.float32)
+        self._sampler(finder.box if finder else self._box)  # not with the first frame
 
-    def __call__(self, image: Image) -> Pose:
-        """Return the pose of one image (H, W); its array is the caller's to keep."""
-        network_input = self.resampler(image)
-        scale, shift = percentile_affine(self.resampler.fitted)
+    def __call__(self, image: Image, frames: int = 1) -> Pose:
+        """Return the pose of one image (H, W); its array is the caller's to keep.
+
+        ``frames`` says how many frame periods have passed since the image before.
+        """
+        finder = self.finder
+        if finder is None:
+            return self.at(image, self._box)
+        pose = self.at(image, finder.box)
+        finder.update(pose, frames)
+        return pose if finder.face else Pose(pose.keypoints, pose.crop, False)
+
+    def at(self, image: Image, box: BBox) -> Pose:
+        """Return the pose of one image seen through a box; the same bits whatever came before."""
+        sampler = self._sampler(box)
+        network_input = sampler(image)
+        settled = self.finder is None or self.finder.state is State.SETTLED
+        scale, shift = (self._normalise if settled else percentile_affine)(sampler.fitted)
         keypoints = self.engine.infer(network_input, scale, shift)
-        return Pose(keypoints * self._gain + self._offset)
+        gain, offset = self._to_frame
+        gain[:2] = sampler.scale
+        offset[:2] = sampler.offset
+        return Pose(keypoints * gain + offset, box)
+
+    def _sampler(self, box: BBox) -> Resampler:
+        """Return what resamples a box; one per size is kept, and the oldest given up for more."""
+        size = box.width, box.height
+        sampler = self._samplers.get(size)
+        if sampler is None:
+            sampler = Resampler(self._frame_shape, self.engine.input_shape, box, self._bits)
+            if len(self._samplers) >= MOST_SAMPLERS:
+                del self._samplers[next(iter(self._samplers))]
+            self._samplers[size] = sampler
+        elif sampler.bbox != box:
+            sampler.move(box.x, box.y)
+        return sampler
+
+
+def finder_for(
+    crop: Crop | None,
+    engine: Engine,
+    frame_shape: tuple[int, int],
+    mode: str = "follow",
+    box: BBox | None = None,
+    rate_hz: float = 100.0,
+) -> FaceFinder | None:
+    """Return what finds the face for a network of this ``crop``; None if it has none.
+
+    Parameters
+    ----------
+    crop : Crop or None
+    engine : Engine
+    frame_shape : (height, width) of the frame, px
+    mode : str
+        ``follow``, ``hold``, ``off`` (the whole frame) or ``bbox`` (``box``); with the last two
+        it only says whether there is a face.
+    box : BBox, optional
+    rate_hz : float
+        Of the frames.
+    """
+    if crop is None:
+        return None
+    if mode == "off":
+        box = BBox(0, 0, frame_shape[1], frame_shape[0])
+    return FaceFinder(
+        frame_shape, engine.names, engine.input_shape, crop, mode == "follow", box, rate_hz
+    )
+
+
+def find_face(estimator: PoseEstimator, image: Image) -> tuple[Pose, BBox]:
+    """Return the pose of a still picture (H, W) and the box it was found in.
+
+    Looks again and again, as in a film that stands still, and starts anew with each picture.
+    Where no face is found the box is the whole frame and the pose says so.
+    """
+    finder = estimator.finder
+    if finder is None:
+        pose = estimator(image)
+        return pose, pose.crop or estimator.whole
+    finder.restart()
+    for _ in range(finder.patience):
+        pose = estimator(image)
+        if finder.state is State.SETTLED:
+            pose = estimator.at(image, finder.box)
+            return pose, finder.box
+    finder.restart()
+    pose = estimator.at(image, finder.box)
+    return Pose(pose.keypoints, pose.crop, False), finder.box

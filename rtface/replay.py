@@ -22,7 +22,7 @@ from rtface.session import CameraSession, Session, layout
 from rtface.session.records import RecordWriter
 from rtface.session.video import lossless
 from rtface.track import estimator_for
-from rtface.types import HOST_TIMES, Flag, Image, Ledger, Pose, Result, UserError
+from rtface.types import HOST_TIMES, BBox, Flag, Image, Ledger, Pose, Result, UserError
 
 CHUNK = 1000
 #: how long the subscribers of other cameras are waited for after the first, s
@@ -32,8 +32,7 @@ OTHERS_S = 2.0
 def recorded(camera: CameraSession) -> Iterator[Result]:
     """Yield every recorded result of a camera."""
     for records in camera.results.chunks():
-        for record, keypoints in zip(records, layout.keypoints_of(records), strict=True):
-            yield Result(int(record["seq"]), layout.ledger_of(record), Pose(keypoints))
+        yield from layout.results_of(records)
 
 
 def moved(result: Result, by_ns: int) -> Result:
@@ -182,8 +181,9 @@ def recompute(
 ) -> Comparison:
     """Track a camera's recorded video again and compare with what was recorded live.
 
-    Exactly the frames that were tracked live are tracked; with ``fill`` also those that were
-    skipped, and all results are written to ``<camera>.filled.rec``.
+    Exactly the frames that were tracked live are tracked, each in the crop it had then; with
+    ``fill`` also those that were skipped, in the crop of the result before them, and all results
+    are written to ``<camera>.filled.rec``.
 
     Raises
     ------
@@ -202,12 +202,14 @@ def recompute(
             f"{str(told.get('sha256'))[:12]}); name its folder with --bundle"
         )
     engine = make_engine(network, rig.engine.runtime, rig.engine.threads)
-    estimate = estimator_for(rig, camera, engine, recording.about.info)
+    estimator = estimator_for(rig, camera, network, engine, recording.about.info)
     if list(network.names) != recording.names:
         raise UserError(f"{network.folder}: has other keypoints than the session")
     writer = _filled_writer(session, camera) if fill else None
     try:
-        comparison = _compare(recording, estimate, writer, on_progress)
+        comparison = _compare(
+            recording, estimator.at, _box(rig, camera, recording), writer, on_progress
+        )
         if writer:
             writer.flush()
             os.replace(*_filled_paths(session, camera))
@@ -221,26 +223,31 @@ def recompute(
 
 def _compare(
     recording: CameraSession,
-    estimate: Callable[[Image], Pose],
+    estimate: Callable[[Image, BBox], Pose],
+    box: BBox,
     writer: RecordWriter | None,
     on_progress: Callable[[int, int], None],
 ) -> Comparison:
+    """Compare; ``box`` is where a result without a crop was looked for."""
     images = recording.images()
     live = recorded(recording)
     current = next(live, None)
     distances: list[np.ndarray[Any, np.dtype[np.float32]]] = []
     compared = identical = without = filled = 0
+    last = current
     total = len(recording.frames)
     for done, (frame, image) in enumerate(images):
         seq = int(frame["frame_seq"])
         while current is not None and current.ledger.frame_seq < seq:
             without += 1
+            last = current
             _keep(writer, current)
             current = next(live, None)
         tracked = current is not None and current.ledger.frame_seq == seq
         if not tracked and writer is None:
             continue
-        pose = estimate(image)
+        last = current if tracked else last
+        pose = estimate(image, (last and last.pose.crop) or box)
         if tracked and current is not None:
             compared += 1
             identical += current.pose.keypoints.tobytes() == pose.keypoints.tobytes()
@@ -249,7 +256,7 @@ def _compare(
             current = next(live, None)
         else:
             filled += 1
-            _keep(writer, Result(-1, _offline_ledger(frame), pose))
+            _keep(writer, Result(-1, _offline_ledger(frame, last), pose))
         on_progress(done, total)
     without += (current is not None) + sum(1 for _ in live)
     px = np.concatenate(distances) if distances else np.zeros(1)
@@ -266,13 +273,22 @@ def _compare(
 
 def _keep(writer: RecordWriter | None, result: Result) -> None:
     if writer:
-        writer.append(layout.pack_result(result.seq, result.ledger, result.pose.keypoints))
+        writer.append(layout.pack_result(result))
         if writer.n % CHUNK == 0:
             writer.flush()
 
 
-def _offline_ledger(frame: Any) -> Ledger:
-    """Return the ledger of a frame that was skipped live: no stage has a time, its flag says so."""
+def _box(rig: Rig, camera: str, recording: CameraSession) -> BBox:
+    """Return what results were looked for in before they said it themselves (format 1)."""
+    info, bbox = recording.about.info, rig.camera[camera].bbox
+    return BBox(*bbox) if bbox else BBox(0, 0, info.width, info.height)
+
+
+def _offline_ledger(frame: Any, near: Result | None) -> Ledger:
+    """Return the ledger of a frame that was skipped live: no stage has a time, its flag says so.
+
+    Whether there was a face is taken from the result whose crop it has.
+    """
     lost = sum(
         int(frame[k]) for k in ("lost_link", "lost_incomplete", "lost_no_buffer", "lost_late")
     )
@@ -280,7 +296,8 @@ def _offline_ledger(frame: Any) -> Ledger:
     values |= {
         k: int(frame[k]) for k in ("frame_seq", "segment", "frame_id", "t_camera_ns", "t_host_ns")
     }
-    values |= {"lost_camera": lost, "flags": Flag.OFFLINE.value}
+    flags = Flag.OFFLINE.value | (near.ledger.flags & Flag.NO_FACE.value if near else 0)
+    values |= {"lost_camera": lost, "flags": flags}
     return Ledger(**values)
 
 

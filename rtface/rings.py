@@ -8,7 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rtface.ring import NONE_WORD, RingReader, RingWriter
-from rtface.types import CameraInfo, Frame, Image, Ledger, Lost, Pose, Result, Stamp
+from rtface.types import BBox, CameraInfo, Flag, Frame, Image, Ledger, Lost, Pose, Result, Stamp
+
+#: after the keypoints of a result: its crop, int32; a width of 0 stands for none
+_CROP_BYTES = 16
+_NO_CROP = BBox(0, 0, 0, 0)
 
 
 class FrameRecord(NamedTuple):
@@ -149,20 +153,33 @@ class FrameRingReader:
 
 
 class ResultRingWriter:
-    """The tracker's side of ``<camera>.results``; the slot's words are the Ledger."""
+    """The tracker's side of ``<camera>.results``; the slot's words are the Ledger.
+
+    The payload is keypoints (K, 3) float32 and the crop (4,) int32: left, top, width, height.
+    """
 
     def __init__(
         self, camera: str, n_keypoints: int, seconds: float, rate_hz: float, about: dict[str, Any]
     ) -> None:
-        description = {"kind": "results", "camera": camera, "n_keypoints": n_keypoints, **about}
-        self.ring = RingWriter(
-            f"{camera}.results", _slots(seconds, rate_hz), 12 * n_keypoints, description
-        )
-        self._keypoints = [p.view("<f4").reshape(-1, 3) for p in self.ring.payloads]
+        payload = [["keypoints", "<f4", [n_keypoints, 3]], ["crop", "<i4", [4]]]
+        description = {
+            "kind": "results",
+            "camera": camera,
+            "n_keypoints": n_keypoints,
+            "payload": payload,
+            **about,
+        }
+        n_bytes = 12 * n_keypoints + _CROP_BYTES
+        self.ring = RingWriter(f"{camera}.results", _slots(seconds, rate_hz), n_bytes, description)
+        payloads = self.ring.payloads
+        self._keypoints = [p[:-_CROP_BYTES].view("<f4").reshape(-1, 3) for p in payloads]
+        self._crops = [p[-_CROP_BYTES:].view("<i4") for p in payloads]
 
     def write(self, ledger: Ledger, pose: Pose) -> int:
         """Publish one result; return its sequence number."""
-        self._keypoints[self.ring.begin()][...] = pose.keypoints
+        slot = self.ring.begin()
+        self._keypoints[slot][...] = pose.keypoints
+        self._crops[slot][...] = pose.crop or _NO_CROP
         words = ledger
         if ledger.t_camera_ns is None:
             words = ledger._replace(t_camera_ns=NONE_WORD)
@@ -170,7 +187,7 @@ class ResultRingWriter:
 
     def close(self) -> None:
         """Close the ring and remove it."""
-        self._keypoints = []
+        self._keypoints, self._crops = [], []
         self.ring.close()
 
 
@@ -186,14 +203,17 @@ class ResultRingReader:
 
     def read(self, seq: int) -> Result | None:
         """Return result ``seq`` (its arrays are the caller's), or None if it is gone."""
-        keypoints = np.empty((self.n_keypoints, 3), np.float32)
-        words = self.ring.read(seq, keypoints.reshape(-1).view(np.uint8))
+        payload = np.empty(12 * self.n_keypoints + _CROP_BYTES, np.uint8)
+        words = self.ring.read(seq, payload)
         if words is None:
             return None
         ledger = Ledger._make(words)
         if ledger.t_camera_ns == NONE_WORD:
             ledger = ledger._replace(t_camera_ns=None)
-        return Result(seq, ledger, Pose(keypoints))
+        keypoints = payload[:-_CROP_BYTES].view(np.float32).reshape(-1, 3)
+        crop = BBox(*payload[-_CROP_BYTES:].view("<i4").tolist())
+        face = not ledger.flags & Flag.NO_FACE
+        return Result(seq, ledger, Pose(keypoints, crop if crop.width else None, face))
 
     def skip_to(self, seq: int) -> None:
         """Let ``new`` go on from result ``seq``; what is passed over is not lost."""

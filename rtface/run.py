@@ -156,6 +156,9 @@ class Supervisor:
             if process.role == "acquire":
                 for text in self._watch.look(process.camera, report):
                     self._remark(text)
+            elif process.role == "track":
+                for text in self._watch.look_at_face(process.camera, report):
+                    self._note(text)
         elif kind == "error":
             process.error = report["message"]
             if report.get("fault"):
@@ -218,6 +221,10 @@ class Supervisor:
     def _remark(self, text: str) -> None:
         """Keep what went wrong and did not end the run, here and in the recording."""
         self.faults.append(text)
+        self._note(text)
+
+    def _note(self, text: str) -> None:
+        """Put what happened into the recording, if there is one."""
         if self._recorder:
             self._recorder.order("annotate", t_host_ns=time.perf_counter_ns(), text=text)
 

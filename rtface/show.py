@@ -30,8 +30,18 @@ def camera_line(name: str, counts: dict[str, Any], seconds: float = 1.0) -> str:
     return (
         f"{name}  {counts.get('n', 0) / seconds:6.1f} Hz  age p50 {_ms(age.get('p50_ms'))} "
         f"p99 {_ms(age.get('p99_ms'))} ms  lost {counts.get('lost_camera', 0)}  "
-        f"skipped {counts['skipped']}  subscribers {counts['subscribers']}"
+        f"skipped {counts['skipped']}  subscribers {counts['subscribers']}{face_words(counts)}"
     )
+
+
+def face_words(counts: dict[str, Any]) -> str:
+    """Return what is said of the face in a camera's line; empty while all is well."""
+    face = counts.get("face") or {}
+    if face.get("state") in (None, "settled"):
+        return ""
+    if face["state"] == "settling" or face["no_face_s"] < 1:
+        return "  looking for the face"
+    return f"  NO FACE for {face['no_face_s']:.0f} s"
 
 
 def _ms(value: float | None) -> str:

@@ -19,6 +19,11 @@ nuisances = true              # flashes, scanning light in the pupil, a spout, a
 # sim_light = "light.bin"     # a simulated light to look at (calibration/latency.py)
 # line0_s = [1.0, 5.0]        # input line 0 is high from, to; to try recording by a TTL
 # bbox = [0, 0, 640, 480]     # track only this part: left, top, width, height
+# face = "follow"             # without bbox: look for the face, then follow it slowly; "hold": stay
+                              # where it was found; "off": the whole frame
+# normalise = "per frame"     # by each frame; "frozen": by the first normalise_s, for good;
+                              # "adapting": by a mean with that time constant
+# normalise_s = 2.0
 # stamp_means = "midpoint"    # or "start", "end", "trigger", "readout_end": what the stamp marks
 # exposure_us = 1000.0        # exposure time, or "frame": as each frame says
 # trigger_delay_us = 0.0      # stamp_means = "trigger": from there to the exposure's start

@@ -12,16 +12,20 @@ from rtface.ages import AgeHistogram
 from rtface.config import Rig, parse_rig
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
-from rtface.engine.null import NullEngine
+from rtface.engine.null import NullEngine, NullEstimator
 from rtface.exposure import FrameTimer, Timing
+from rtface.face import FaceFinder
+from rtface.facemap_pose import FacemapEstimator, facemap_estimator
+from rtface.percentiles import Normaliser
 from rtface.platform import SLEPT_NS, Wake, suspended_ns
-from rtface.pose import BBox, PoseEstimator
+from rtface.pose import PoseEstimator, finder_for
 from rtface.publish import Publisher
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
 from rtface.timing import timing_of
 from rtface.types import (
     CAUSES,
+    BBox,
     CameraInfo,
     Engine,
     Flag,
@@ -41,6 +45,13 @@ IDLE_WAKE_S = 0.05
 class Tracker:
     """Turns frames into poses with a ledger. Sees no socket and no ring; its clock is given.
 
+    Parameters
+    ----------
+    estimator : callable
+        Gets an image and how many frame periods have passed since the one before.
+    timing : Timing
+    clock : callable
+
     Attributes
     ----------
     tracked : int
@@ -53,7 +64,7 @@ class Tracker:
 
     def __init__(
         self,
-        estimator: Callable[[Image], Pose],
+        estimator: Callable[[Image, int], Pose],
         timing: Timing,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
@@ -70,12 +81,15 @@ class Tracker:
     def __call__(self, frame: Frame) -> tuple[Ledger, Pose]:
         """Track one frame; every frame between the last one and this is counted as skipped."""
         t_read_ns = self._clock()
-        pose = self._estimate(frame.image)
+        passed_over = frame.frame_seq - self._next_seq
+        lost = sum(frame.lost) - sum(self._lost)
+        pose = self._estimate(frame.image, 1 + passed_over + lost)
         t_infer_ns = self._clock()
         stamp = frame.stamp
         exposed = self.timer(stamp)
         flags = exposed.flags
-        passed_over = frame.frame_seq - self._next_seq
+        if not pose.face:
+            flags |= Flag.NO_FACE.value
         if passed_over:
             flags |= Flag.SKIPPED.value
         if stamp.segment != self._segment:
@@ -123,9 +137,20 @@ def _gap_flags(before: Lost, now: Lost) -> int:
     return flags
 
 
+def face_mode(rig: Rig, camera: str, bundle: Bundle) -> str:
+    """Return how the part of the frame to track is chosen: ``bbox``, ``follow``, ``hold``, ``off``.
+
+    A network that was trained on whole frames gets them, whatever ``face`` says.
+    """
+    section = rig.camera[camera]
+    if section.bbox:
+        return "bbox"
+    return section.face if bundle.crop else "off"
+
+
 def estimator_for(
-    rig: Rig, camera: str, engine: Engine, info: CameraInfo
-) -> Callable[[Image], Pose]:
+    rig: Rig, camera: str, bundle: Bundle, engine: Engine, info: CameraInfo
+) -> PoseEstimator | FacemapEstimator | NullEstimator:
     """Return what turns frames of this camera into poses; UserError if its bbox does not fit."""
     section = rig.camera[camera]
     bbox = BBox(*section.bbox) if section.bbox else None
@@ -134,9 +159,16 @@ def estimator_for(
             f"camera.{camera}.bbox: {list(bbox)} reaches beyond the frame of "
             f"{info.width}x{info.height} px; make it smaller"
         )
+    whole = BBox(0, 0, info.width, info.height)
     if isinstance(engine, NullEngine):
-        return engine.pose
-    return PoseEstimator(engine, (info.height, info.width), info.bits, bbox)
+        return NullEstimator(engine, bbox or whole)
+    shape, mode = (info.height, info.width), face_mode(rig, camera, bundle)
+    if made := facemap_estimator(bundle.normalisation, engine, shape, bbox):
+        return made
+    finder = finder_for(bundle.crop, engine, shape, mode, bbox, info.rate_hz)
+    frames = max(1.0, section.normalise_s * info.rate_hz)
+    normaliser = Normaliser(section.normalise, frames)
+    return PoseEstimator(engine, shape, info.bits, bbox, finder, normaliser)
 
 
 def describe(
@@ -150,6 +182,7 @@ def describe(
         "camera": {"name": camera, "kind": rig.camera[camera].kind, **info._asdict()},
         "keypoints": list(bundle.names),
         "skeleton": [list(edge) for edge in bundle.skeleton],
+        "face": face_mode(rig, camera, bundle),
         "model": {"name": bundle.name, "sha256": bundle.sha256, "runtime": rig.engine.runtime},
         "units": {"keypoints": "px of the full frame, x right, y down, centres at integers"},
         "clock": "perf_counter_ns of the machine that runs rtface",
@@ -167,7 +200,7 @@ def run(line: child.Line) -> None:
     if frames is None:
         return
     info = frames.info
-    estimator = estimator_for(rig, camera, engine, info)
+    estimator = estimator_for(rig, camera, bundle, engine, info)
     tracker = Tracker(estimator, timing_of(rig, camera, info))
     meta = describe(rig, camera, job["session"], bundle, info)
     publisher = Publisher(camera, job["session"], meta, rig.stream.host, rig.data_port(camera))
@@ -178,7 +211,7 @@ def run(line: child.Line) -> None:
         try:
             results.ring.set_state(RUNNING)
             line.report("ready", model=bundle.name, runtime=rig.engine.runtime)
-            _loop(line, frames, tracker, results, publisher, Wake(job["wake"]))
+            _loop(line, frames, tracker, estimator.finder, results, publisher, Wake(job["wake"]))
         finally:
             results.close()
     finally:
@@ -202,6 +235,7 @@ def _loop(
     line: child.Line,
     frames: FrameRingReader,
     tracker: Tracker,
+    finder: FaceFinder | None,
     results: ResultRingWriter,
     publisher: Publisher,
     wake: Wake,
@@ -219,6 +253,7 @@ def _loop(
             "laps": frames.ring.laps,
             "subscribers": publisher.subscribers,
             "cpu_s": time.process_time() - cpu_start,
+            "face": finder and finder.about(),
             "clock": {**tracker.timer.state(), "suspended_s": suspended_ns() * 1e-9},
         }
 

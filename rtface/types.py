@@ -40,6 +40,7 @@ class Flag(IntFlag):
     LOST_INCOMPLETE = 128  # they arrived damaged
     LOST_NO_BUFFER = 256  # the host had no free buffer for them
     LOST_LATE = 512  # the source could not make them in time
+    NO_FACE = 1024  # no face is found: keypoints are guesses
 
 
 class TimeSource(IntEnum):
@@ -190,6 +191,20 @@ class Frame:
     image: Image
 
 
+class BBox(NamedTuple):
+    """A rectangle of the sensor frame in px: left, top, width, height."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def fits(self, frame_height: int, frame_width: int) -> bool:
+        """Return whether it is a part of a frame of that size, px."""
+        inside = self.x + self.width <= frame_width and self.y + self.height <= frame_height
+        return inside and min(self.x, self.y) >= 0 and min(self.width, self.height) > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Pose:
     """Keypoints of one frame.
@@ -198,9 +213,15 @@ class Pose:
     ----------
     keypoints : ndarray (K, 3) float32
         x, y and score of each keypoint, as they travel through the ring and over the wire.
+    crop : BBox or None
+        The part of the frame that the network got, px; may reach beyond it. None: not known.
+    face : bool
+        Whether a face is believed to be there; True also where nobody looks for one.
     """
 
     keypoints: Float32Array
+    crop: BBox | None = None
+    face: bool = True
 
     @property
     def xy(self) -> Float32Array:

@@ -81,6 +81,7 @@ def encode_pose(topic: str, session: str, result: Result) -> list[bytes]:
         "session": session,
         "seq": result.seq,
         **ledger._asdict(),
+        "crop": result.pose.crop,
         "arrays": [["keypoints", "<f4", keypoints.shape]],
     }
     return [topic.encode(), msgpack.packb(fields), keypoints.tobytes()]

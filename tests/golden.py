@@ -6,7 +6,7 @@ import msgpack
 import numpy as np
 
 from rtface import wire
-from rtface.types import Ledger, Pose, Result
+from rtface.types import BBox, Ledger, Pose, Result
 
 FOLDER = Path(__file__).parent / "data"
 SESSION = "0123456789abcdef"
@@ -32,7 +32,8 @@ def result() -> Result:
         flags=13,
     )
     keypoints = [[1.5, 2.25, 0.5], [639.0, 479.0, 1.0], [-4.0, 0.0, 0.0]]
-    return Result(1000, ledger, Pose(np.array(keypoints, np.float32)))
+    crop = BBox(-12, 40, 320, 240)  # reaches beyond the frame
+    return Result(1000, ledger, Pose(np.array(keypoints, np.float32), crop))
 
 
 def without_camera_clock() -> Result:

@@ -1,39 +1,76 @@
 """The network that is shipped, on what there is to judge it by here."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+from conftest import ROOT
 
 pytest.importorskip("torch", reason="the extra 'train' is not installed")
 
-from rtface.engine import make_engine
 from rtface.engine.bundle import load_bundle
 from rtface.train import data as stills
-from rtface.train import evaluate
+from rtface.train import evaluate, measures, predictions
+
+pytestmark = pytest.mark.networks
+
+PARTS = {
+    "nose": ("nose(top)", "nose(tip)", "nose(bottom)"),
+    "mouth and lip": ("mouth", "lowerlip"),
+    "eye": ("eye(top)", "eye(front)", "eye(bottom)", "eye(back)"),
+    "pupil": measures.PUPIL,
+}
 
 
-@pytest.fixture(scope="module")
-def engine():
-    return make_engine(load_bundle("default"), "onnxruntime")
-
-
-@pytest.mark.slow
-def test_it_follows_the_synthetic_minute_with_everything_on(engine):
-    medians = {seed: float(np.median(evaluate.minute(engine, seed, 2.0))) for seed in (3, 4, 7)}
+def test_it_follows_the_synthetic_minute_with_everything_on():
+    bundle = load_bundle("default")
+    medians = {seed: float(np.median(evaluate.minute(bundle, seed, 2.0))) for seed in (3, 4, 7)}
     # some mice are harder than others (docs/synthetic.md); together they have to stay below
-    assert medians[7] < 1.5, medians
-    assert np.mean(list(medians.values())) < 2.0, medians
+    assert medians[7] < 2.0, medians
+    assert np.mean(list(medians.values())) < 3.0, medians
 
 
 @pytest.mark.data
-def test_it_is_no_worse_on_real_stills_than_the_first_network_was(engine, data):
-    for read, limits in (
-        (stills.read_facemap, {"nose, mouth, lip": 5.98, "eye": 3.94}),
-        (stills.read_schroeder, {"nose, mouth, lip": 3.32, "eye": 2.38, "pupil": 2.31}),
-    ):
-        shown = read(data)
-        by = evaluate.judged(shown)
-        found = evaluate.predict(engine, shown)
-        rows = evaluate.table(found, by, evaluate.mean_label(by.truth), engine.names)
-        for row in rows:
-            if row.name in limits:
-                assert row.error_px <= limits[row.name], row
+@pytest.mark.parametrize(
+    ("read", "video", "limits"),
+    [
+        (stills.read_facemap, True, {"nose": 9.0}),
+        (stills.read_schroeder, False, {"eye": 5.0}),
+    ],
+)
+def test_it_is_as_good_on_what_it_never_saw_as_its_card_says(data, read, video, limits):
+    said = predictions.predict(load_bundle("default"), stills.split(read(data), 0)[1])
+    assert said.face.mean() >= 0.98
+    error = measures.distances(said.found, said.truth)
+    middle = np.nanmean if video else np.nanmedian
+    for part, limit in limits.items():
+        columns = [stills.KEYPOINTS.index(name) for name in PARTS[part]]
+        columns = [k for k in columns if np.isfinite(error[:, k]).any()]
+        assert np.mean([middle(error[:, k]) for k in columns]) < limit, part
+
+
+@pytest.mark.data
+@pytest.mark.timeout(300)
+def test_the_bench_makes_networks_judges_and_writes_them(data, tmp_path):
+    page = tmp_path / "page.md"
+    kept = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    page.write_text(kept, encoding="utf-8")
+    command = [sys.executable, ROOT / "bench" / "accuracy.py", "--quick", "--data", data]
+    command += ["--work", tmp_path / "work", "--out", tmp_path, "--doc", page]
+    command += ["--ship", tmp_path / "shipped", "--ship-fold", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "accuracy.json").read_text())["results"]
+    video = results["tables"]["Facemap's mouse, second video"]
+    assert [row["part"] for row in video] == ["nose", "mouth and lip", "eye", "whiskers"]
+    assert all(row["constant px"] > 3 and row["Facemap's shape px"] > 0 for row in video)
+    made = load_bundle(tmp_path / "shipped")
+    assert made.about["training"]["fold"] == 0
+    assert stills.HELD_OUT_VIDEO not in made.about["training"]["facemap_g7c1"]
+    assert not set(stills.FOLDS[0]) & set(made.about["training"]["schroeder_face"])
+    assert "never saw" in (made.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    written = page.read_text(encoding="utf-8")
+    assert written.split("<!-- end -->")[0].count("| nose |") == 1
+    assert written.split("<!-- table")[0] == kept.split("<!-- table")[0]

@@ -11,7 +11,9 @@ from videofiles import pictures, write
 
 import rtface as package
 
-COMMANDS = (*("demo", "run", "listen", "bridge", "track", "init", "check", "doctor", "train"),)
+COMMANDS = (
+    *("demo", "run", "listen", "bridge", "track", "init", "check", "doctor", "train", "distill"),
+)
 
 
 def rtface(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -86,6 +88,7 @@ def test_check_names_a_bbox_outside_the_frame(tmp_path: Path) -> None:
         (["listen", "--topics", "pose,poses"], "pose, fast, meta, status"),
         (["doctor", "--disk", "none"], "no such folder"),
         (["train", "none", "--out", "net"], "none"),
+        (["distill", "--teacher", "none", "--video", "x.avi", "--out", "net"], "model.json"),
     ],
 )
 def test_mistakes_get_one_line(tmp_path: Path, words: list[str], hint: str) -> None:

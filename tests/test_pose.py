@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtface.pose import BBox, PoseEstimator, Resampler, percentile_affine
+from rtface.percentiles import Normaliser, percentile_affine
+from rtface.pose import BBox, PoseEstimator, Resampler
 
 SIZES = [(480, 640), (646, 864), (540, 720), (479, 641), (100, 90), (1024, 1280), (192, 256)]
 
@@ -76,9 +77,40 @@ def test_percentiles_go_to_0_and_1() -> None:
     image = np.random.default_rng(0).normal(120, 20, (192, 256)).clip(0, 255).astype(np.uint8)
     scale, shift = percentile_affine(image)
     low, high = np.percentile(image, [1, 99])
-    # from a sixteenth of the pixels: a gray level or two of noise
-    assert low * scale + shift == pytest.approx(0, abs=0.04)
-    assert high * scale + shift == pytest.approx(1, abs=0.04)
+    assert low * scale + shift == pytest.approx(0, abs=1e-6)
+    assert high * scale + shift == pytest.approx(1, abs=1e-6)
+
+
+class Affines:
+    """An engine that keeps what it was to normalise by."""
+
+    names = ("spot",)
+    input_shape = (192, 256)
+
+    def __init__(self) -> None:
+        self.told: list[tuple[float, float]] = []
+
+    def infer(self, image: np.ndarray, scale: float, shift: float) -> np.ndarray:
+        self.told.append((scale, shift))
+        return np.zeros((1, 3), np.float32)
+
+
+def test_a_stream_is_normalised_as_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    frames = [
+        rng.normal(60 + 20 * i, 8, (192, 256)).clip(0, 255).astype(np.uint8) for i in range(5)
+    ]
+    own = [percentile_affine(frame) for frame in frames]
+    told = {}
+    for mode in ("per frame", "frozen", "adapting"):
+        engine = Affines()
+        estimate = PoseEstimator(engine, (192, 256), normaliser=Normaliser(mode, 2))
+        for frame in frames:
+            estimate(frame)
+        told[mode] = engine.told
+    assert told["per frame"] == own
+    assert told["frozen"][1] == told["frozen"][4] != own[4]
+    assert own[3] != told["adapting"][4] != own[4]
 
 
 @pytest.mark.parametrize("shape", [(8, 4096), (1, 640), (640, 1), (2, 2)])

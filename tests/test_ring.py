@@ -22,7 +22,7 @@ from rtface import platform
 from rtface.platform import Wake, sweep_stale
 from rtface.ring import CLOSED, RECORD_WORDS, RUNNING, STARTING, RingReader, RingWriter
 from rtface.rings import FrameRingReader, FrameRingWriter, ResultRingReader, ResultRingWriter
-from rtface.types import CameraInfo, Ledger, Lost, Pose, Stamp, UserError
+from rtface.types import BBox, CameraInfo, Ledger, Lost, Pose, Stamp, UserError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="rings of Windows were never run")
 
@@ -150,7 +150,7 @@ def test_frames_and_results_keep_every_field() -> None:
 
     results = ResultRingWriter("cam1", 2, 0.1, 100.0, {"session": "abc"})
     read = ResultRingReader("cam1")
-    pose = Pose(np.float32([[1, 2, 0.5], [3, 4, 1]]))
+    pose = Pose(np.float32([[1, 2, 0.5], [3, 4, 1]]), BBox(-30, 40, 320, 240))
     ledgers = [Ledger(seq, 0, seq, None if seq % 2 else seq, *range(11)) for seq in range(20)]
     for ledger in ledgers[:3]:
         results.write(ledger, pose)
@@ -162,6 +162,7 @@ def test_frames_and_results_keep_every_field() -> None:
     assert [result.seq for result in got] == list(range(10, 20))
     assert read.lost == 7
     np.testing.assert_array_equal(got[-1].pose.keypoints, pose.keypoints)
+    assert got[-1].pose.crop == pose.crop
     for ring in (frames, seen, results, read):
         ring.close()
 

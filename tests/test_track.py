@@ -29,7 +29,7 @@ def frame(seq: int, frame_id: int | None = None, lost: int = 0, segment: int = 0
     return Frame(seq, stamp, Lost(incomplete=lost), np.zeros((4, 4), np.uint8))
 
 
-def estimate(_image: Any) -> Pose:
+def estimate(_image: Any, _frames: int) -> Pose:
     return Pose(np.zeros((2, 3), np.float32))
 
 
@@ -49,6 +49,19 @@ def test_frames_passed_over_are_counted_and_flagged() -> None:
     assert [bool(ledger.flags & Flag.SKIPPED) for ledger in seen] == [True, False, True]
     tracker.finish(10)
     assert (tracker.tracked, tracker.skipped) == (3, 7)
+
+
+def test_the_estimator_is_told_how_much_time_has_passed() -> None:
+    told: list[int] = []
+
+    def count(_image: Any, frames: int) -> Pose:
+        told.append(frames)
+        return Pose(np.zeros((2, 3), np.float32), face=len(told) > 1)
+
+    tracker = Tracker(count, TIMING, Ticks(1))
+    flags = [tracker(one)[0].flags for one in (frame(0), frame(1), frame(4), frame(5, lost=3))]
+    assert told == [1, 1, 3, 4]
+    assert [bool(one & Flag.NO_FACE) for one in flags] == [True, False, False, False]
 
 
 def test_camera_gaps_and_segments_are_flagged_once() -> None:

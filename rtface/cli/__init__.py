@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtface import __version__
-from rtface.cli import bridge, cameras, live, offline, prepare, session
+from rtface.cli import bridge, cameras, live, model, offline, prepare, session, train
 from rtface.types import UserError
 
 app = typer.Typer(
@@ -71,8 +71,10 @@ for _command in (
     session.replay,
     session.plot,
     offline.track,
-    offline.train,
+    train.train,
+    train.distill,
 ):
     app.command()(_command)
 app.add_typer(session.app, name="session")
 app.add_typer(bridge.app, name="bridge")
+app.add_typer(model.app, name="model")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rtface.types import UserError
+from rtface.types import CameraInfo, UserError
 
 
 def track(
@@ -15,6 +15,13 @@ def track(
     out: Annotated[Path, typer.Option(help="CSV file to write.")],
     bundle: Annotated[str, typer.Option(help="Folder of the network.")] = "default",
     threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of the network.")] = 1,
+    face: Annotated[
+        str,
+        typer.Option(
+            help="follow: find the face of each file, then follow it slowly; hold: stay where it "
+            "was found; off: the whole frame."
+        ),
+    ] = "follow",
 ) -> None:
     """Track every frame of recorded files into one CSV file, as fast as possible."""
     from rich.console import Console
@@ -22,13 +29,24 @@ def track(
 
     from rtface.engine import make_engine
     from rtface.engine.bundle import load_bundle
+    from rtface.facemap_pose import FacemapEstimator, facemap_estimator
     from rtface.offline import track_files
-    from rtface.pose import PoseEstimator
+    from rtface.pose import PoseEstimator, finder_for
 
-    engine = make_engine(load_bundle(bundle), "onnxruntime", threads)
+    if face not in ("follow", "hold", "off"):
+        raise UserError(f"--face: follow, hold or off, not '{face}'")
+    network = load_bundle(bundle)
+    engine = make_engine(network, "onnxruntime", threads)
     console = Console(stderr=True)
     progress = Progress(console=console, disable=not console.is_terminal)
     tasks: dict[str, Any] = {}
+
+    def estimator(info: CameraInfo) -> PoseEstimator | FacemapEstimator:
+        shape = info.height, info.width
+        if made := facemap_estimator(network.normalisation, engine, shape):
+            return made
+        finder = finder_for(network.crop, engine, shape, face)
+        return PoseEstimator(engine, shape, info.bits, finder=finder)
 
     def on_progress(source: str, done: int, total: int | None) -> None:
         if source not in tasks:
@@ -40,7 +58,7 @@ def track(
         done_work = track_files(
             files,
             out,
-            lambda info: PoseEstimator(engine, (info.height, info.width), info.bits),
+            estimator,
             on_progress,
         )
     finally:
@@ -49,38 +67,5 @@ def track(
     print(
         f"{done_work.frames} frames of {done_work.files} file(s) -> {out} "
         f"({done_work.frames / max(done_work.seconds, 1e-9):.0f} frames/s)"
+        + (f"; no face in {done_work.no_face} of them" if done_work.no_face else "")
     )
-
-
-def train(
-    data: Annotated[Path, typer.Argument(help="Folder with facemap_g7c1 and schroeder_face.")],
-    out: Annotated[Path, typer.Option(help="Folder of the bundle to write.")],
-    minutes: Annotated[float, typer.Option(min=0.01, help="Time for fitting alone.")] = 20.0,
-    holdout: Annotated[
-        bool, typer.Option("--holdout", help="Leave out one video and four animals; judge by them.")
-    ] = False,
-    holdout_bundle: Annotated[
-        Path | None, typer.Option(help="A bundle made with --holdout, to copy its scores from.")
-    ] = None,
-    start: Annotated[
-        Path | None, typer.Option(help="A bundle of this recipe to train further.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and views.")] = 0,
-) -> None:
-    """Train a network on labelled stills and synthetic faces (needs the extra `train`)."""
-    try:
-        import torch as _torch  # noqa: F401 - only to say in one line that it is missing
-    except ImportError:
-        raise UserError("training needs PyTorch; pip install 'rtface[train]'") from None
-    from rtface.train import train as fit_and_write
-
-    scores = fit_and_write(
-        data, out, minutes, holdout, seed, holdout_bundle=holdout_bundle, start=start
-    )
-    these = scores["these_weights"]
-    minute = these.pop("minute")["overall_median_eye_pct"]
-    print(f"synthetic minutes: median error {minute:.2f} % of the eye's width")
-    for source, score in these.items():
-        print(f"{source}: mean error and that of a constant predictor, px")
-        for row in score["rows"]:
-            print(f"  {row['name']:18} {row['error_px']:7.2f} {row['constant_px']:7.2f}")

@@ -19,6 +19,7 @@ from rtface.doctor.finding import FRAME_BYTES, REFERENCE_HZ, Finding, Verdict, f
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.engine.null import NullEngine
+from rtface.facemap_pose import facemap_estimator
 from rtface.pose import PoseEstimator
 from rtface.types import UserError
 
@@ -170,7 +171,9 @@ def _try_engine(bundle: Bundle, runtime: str) -> Finding:
     start_s = time.perf_counter() - start
     if isinstance(engine, NullEngine):
         return judge_engine(runtime, [], start_s, network=False)
-    estimator = PoseEstimator(engine, (480, 640))
+    shape = (480, 640)
+    made = facemap_estimator(bundle.normalisation, engine, shape)
+    estimator = made or PoseEstimator(engine, shape)
     image = np.frombuffer(os.urandom(FRAME_BYTES), np.uint8).reshape(480, 640)
     # at a camera's pace, because a core that sleeps between frames is slower than one in a loop
     times_ms = []

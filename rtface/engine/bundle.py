@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from rtface.face import Crop, check_names
 from rtface.types import Engine, UserError
 
 DEFAULT = Path(__file__).parent.parent / "models" / "default"
 FORMAT = 1
+#: ways from a frame to the input that there are
+NORMALISATIONS = ("percentile-1-99", "facemap")
 #: largest difference from the reference keypoints that counts as the same result, input px
 TOLERANCE_PX = 0.5
 
@@ -30,6 +33,8 @@ class Bundle:
     skeleton : tuple of (int, int)
         Pairs of keypoints to join in a drawing.
     input_shape : (height, width), px
+    crop : Crop or None
+        How its crop lies about a face; None: it was trained on whole frames.
     """
 
     folder: Path
@@ -39,6 +44,23 @@ class Bundle:
     input_shape: tuple[int, int]
     sha256: str
     about: dict[str, Any]
+    crop: Crop | None = None
+
+    def __post_init__(self) -> None:
+        if self.input_dtype not in (np.uint8, np.float32):
+            raise ValueError(f"input.dtype: {self.input_dtype}, not uint8 or float32")
+        if self.normalisation not in NORMALISATIONS:
+            raise ValueError(f"normalisation: {self.normalisation} is not known")
+
+    @property
+    def input_dtype(self) -> np.dtype[Any]:
+        """Type of the pixels that the network takes: uint8, or float32."""
+        return np.dtype(str(self.about["input"].get("dtype", "uint8")))
+
+    @property
+    def normalisation(self) -> str:
+        """How a frame becomes the input: ``percentile-1-99`` (``pose``), ``facemap``."""
+        return str(self.about.get("normalisation", "percentile-1-99"))
 
     @property
     def onnx(self) -> bytes:
@@ -53,8 +75,21 @@ class Bundle:
     def check(self, engine: Engine) -> None:
         """Run the reference frames; UserError if keypoints moved by more than TOLERANCE_PX."""
         images, scales, shifts, expected = self.reference()
+        n = len(images)
+        shapes = [(n, *self.input_shape), (n,), (n,), (n, len(self.names), 3)]
+        found_shapes = [one.shape for one in (images, scales, shifts, expected)]
+        if not n or found_shapes != shapes or images.dtype != self.input_dtype:
+            raise UserError(
+                f"{self.folder / 'reference.npz'}: has {images.dtype} images and shapes "
+                f"{found_shapes}, not {self.input_dtype} and {shapes}; export the bundle again"
+            )
         for image, scale, shift, keypoints in zip(images, scales, shifts, expected, strict=True):
             found = engine.infer(image, float(scale), float(shift))
+            if not np.isfinite(found).all():
+                raise UserError(
+                    f"{self.folder / 'model.onnx'}: gives keypoints that are not finite numbers; "
+                    "its weights are damaged: export the bundle again"
+                )
             sure = keypoints[:, 2] > 0.5  # the peak of an unsure map may lie anywhere
             moved = np.abs(found[sure, :2] - keypoints[sure, :2])
             if not np.all(moved <= TOLERANCE_PX):
@@ -97,7 +132,10 @@ def load_bundle(path: str | Path) -> Bundle:
             input_shape=(int(about["input"]["height"]), int(about["input"]["width"])),
             sha256=str(about["sha256"]["model.onnx"]),
             about=about,
+            crop=Crop.parse(about["crop"]) if "crop" in about else None,
         )
+        if bundle.crop:
+            check_names(bundle.names)
         hashes = dict(about["sha256"])
         reference_hash = hashes["reference.npz"]
     except KeyError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rtface.engine.bundle import Bundle
-from rtface.types import Float32Array, Image, Pose, UInt8Image
+from rtface.face import FaceFinder
+from rtface.types import BBox, Float32Array, Image, Pose, UInt8Image
 
 
 class NullEngine:
@@ -20,6 +21,20 @@ class NullEngine:
         """Return (K, 3) zeros."""
         return self._keypoints
 
-    def pose(self, image: Image) -> Pose:
-        """Return zeros for a whole frame: without a network there is no input to prepare."""
-        return Pose(self._keypoints)
+
+class NullEstimator:
+    """Stands where ``PoseEstimator`` would: without a network there is no input to prepare."""
+
+    finder: FaceFinder | None = None
+
+    def __init__(self, engine: NullEngine, box: BBox) -> None:
+        self._keypoints = engine.infer(np.zeros((1, 1), np.uint8), 1.0, 0.0)
+        self._pose = Pose(self._keypoints, box)
+
+    def __call__(self, image: Image, frames: int = 1) -> Pose:
+        """Return zeros."""
+        return self._pose
+
+    def at(self, image: Image, box: BBox) -> Pose:
+        """Return zeros seen through a box."""
+        return Pose(self._keypoints, box)

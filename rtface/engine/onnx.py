@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnxruntime as ort
 
@@ -31,7 +33,7 @@ class OnnxEngine:
                 bundle.onnx, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen private types
-            raise UserError(f"{path}: ONNX Runtime cannot load it ({_first_line(error)})") from None
+            raise UserError(f"{path}: {_why_not_loaded(error)}") from None
         found = [i.name for i in self._session.get_inputs()]
         found += [o.name for o in self._session.get_outputs()]
         if found != ["image", "scale", "shift", "keypoints"]:
@@ -43,7 +45,7 @@ class OnnxEngine:
         self._shift = np.zeros((), np.float32)
         self._feed = {"image": np.zeros(0), "scale": self._scale, "shift": self._shift}
         try:
-            keypoints = self.infer(np.zeros(self.input_shape, np.uint8), 1.0, 0.0)
+            keypoints = self.infer(np.zeros(self.input_shape, bundle.input_dtype), 1.0, 0.0)
         except Exception as error:  # noqa: BLE001 - as above
             raise UserError(
                 f"{path}: does not run on a {self.input_shape} image ({_first_line(error)})"
@@ -66,6 +68,18 @@ class OnnxEngine:
 def providers() -> list[str]:
     """Return what the installed ONNX Runtime could run on; ``OnnxEngine`` asks for the CPU."""
     return list(ort.get_available_providers())
+
+
+def _why_not_loaded(error: Exception) -> str:
+    """Return in one line why ONNX Runtime refused a file; too new a file is the common reason."""
+    newer = re.search(r"Opset (\d+) is under|model IR version: (\d+)", str(error))
+    if newer:
+        what = f"opset {newer[1]}" if newer[1] else f"version {newer[2]} of ONNX files"
+        return (
+            f"uses {what}, which ONNX Runtime {ort.__version__} does not know; "
+            "pip install -U onnxruntime, or export the bundle for opset 17"
+        )
+    return f"ONNX Runtime cannot load it ({_first_line(error)})"
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from rtface.session import layout, packets
 from rtface.session.events import Event, last_ended, read_events
 from rtface.session.layout import About, CameraAbout
 from rtface.session.records import RecordFile, Records, expect
-from rtface.types import Float32Array, Image, UserError
+from rtface.types import BBox, Float32Array, Image, UserError
 
 if TYPE_CHECKING:
     import pandas
@@ -33,20 +33,21 @@ class CameraSession:
         The keypoints.
     results : RecordFile
         ``len(results)``; ``results[a:b]`` is a structured array with ``seq``, the ledger and
-        ``keypoints`` (K, 3): x and y in px, score 0 to 1.
+        ``keypoints`` (K, 3): x and y in px, score 0 to 1; since format 2 with ``crop`` (4,):
+        left, top, width and height of what the network got, px.
     frames : RecordFile
         One record per frame, in order of ``frame_seq``: its stamps, what became of its pixels
         (``status``, see ``Status``) and their place in the video.
     """
 
-    def __init__(self, folder: Path, name: str, about: CameraAbout) -> None:
+    def __init__(self, folder: Path, name: str, about: CameraAbout, format: int) -> None:
         self.name, self.about = name, about
         self.names = about.keypoints
         self._folder = folder
         with ExitStack() as stack:  # closes what was opened if the next cannot be
             self.results = stack.enter_context(RecordFile(folder / layout.results_name(name)))
             self.frames = stack.enter_context(RecordFile(folder / layout.frames_name(name)))
-            expect(self.results, layout.result_columns(len(self.names)))
+            expect(self.results, layout.result_columns(len(self.names), format))
             expect(self.frames, layout.FRAME_COLUMNS)
             stack.pop_all()
 
@@ -88,7 +89,7 @@ class CameraSession:
             )
 
     def to_pandas(self, start: int = 0, stop: int | None = None) -> pandas.DataFrame:
-        """Return results as a table: the ledger, then x, y and score of each keypoint by name.
+        """Return results as a table: the ledger, x, y and score of each keypoint by name, the crop.
 
         Indexed by ``seq``; needs pandas.
         """
@@ -102,6 +103,9 @@ class CameraSession:
         for k, name in enumerate(self.names):
             for axis, letter in enumerate(("x", "y", "score")):
                 columns[f"{name}_{letter}"] = xy[:, k, axis]
+        if any(column.name == "crop" for column in self.results.columns):
+            for axis, letter in enumerate(BBox._fields):
+                columns[f"crop_{letter}"] = records["crop"][:, axis]
         return pandas.DataFrame(columns).set_index("seq")
 
     def close(self) -> None:
@@ -127,7 +131,7 @@ class Session:
         self.cameras: dict[str, CameraSession] = {}
         try:
             for name, about in self.about.cameras.items():
-                self.cameras[name] = CameraSession(self.path, name, about)
+                self.cameras[name] = CameraSession(self.path, name, about, self.about.format)
             self.clock = RecordFile(self.path / layout.CLOCK)
             expect(self.clock, layout.CLOCK_COLUMNS)
         except UserError:

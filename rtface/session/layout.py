@@ -17,9 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rtface.config import CAMERA_NAME
 from rtface.ring import NONE_WORD
 from rtface.session.records import Column, RecordFile, Records
-from rtface.types import CameraInfo, Float32Array, Ledger, UserError
+from rtface.types import BBox, CameraInfo, Flag, Float32Array, Ledger, Pose, Result, UserError
 
-FORMAT = 1
+#: what is written; since 2 every result has its ``crop``
+FORMAT = 2
+READABLE = (1, 2)
 ABOUT, EVENTS, CLOCK = "session.json", "events.log", "clock.rec"
 MAX_ABOUT_BYTES = 4 << 20
 
@@ -39,14 +41,15 @@ def _ledger_unit(name: str) -> str:
     return f"ns, {clock}" if name.startswith("t_") or name == "exposure_ns" else ""
 
 
-def result_columns(n_keypoints: int) -> tuple[Column, ...]:
-    """Return the columns of ``<camera>.results.rec``: seq, the ledger, x, y and score."""
+def result_columns(n_keypoints: int, format: int = FORMAT) -> tuple[Column, ...]:
+    """Return the columns of ``<camera>.results.rec``: seq, the ledger, x, y and score, the crop."""
     ledger = (Column(name, "<i8", (), _ledger_unit(name)) for name in Ledger._fields)
-    return (
+    columns = (
         Column("seq", "<i8"),
         *ledger,
         Column("keypoints", "<f4", (n_keypoints, 3), "px, px, 0 to 1"),
     )
+    return columns if format == 1 else (*columns, Column("crop", "<i4", (4,), "px"))
 
 
 #: the columns of ``<camera>.frames.rec``: what the frame ring said, and where the pixels are
@@ -82,12 +85,15 @@ CLOCK_COLUMNS = (
 )
 CLOCK_ROW = struct.Struct("<3q")
 _LEDGER = struct.Struct(f"<{1 + len(Ledger._fields)}q")
+_CROP = struct.Struct("<4i")
+_NO_CROP = BBox(0, 0, 0, 0)
 
 
-def pack_result(seq: int, ledger: Ledger, keypoints: Float32Array) -> bytes:
+def pack_result(result: Result) -> bytes:
     """Return a record of ``results.rec`` without its CRC."""
-    words = [NONE_WORD if word is None else word for word in ledger]
-    return _LEDGER.pack(seq, *words) + keypoints.astype("<f4", copy=False).tobytes()
+    words = [NONE_WORD if word is None else word for word in result.ledger]
+    keypoints = result.pose.keypoints.astype("<f4", copy=False).tobytes()
+    return _LEDGER.pack(result.seq, *words) + keypoints + _CROP.pack(*result.pose.crop or _NO_CROP)
 
 
 def ledger_of(record: Any) -> Ledger:
@@ -95,6 +101,16 @@ def ledger_of(record: Any) -> Ledger:
     words: list[Any] = [int(record[name]) for name in Ledger._fields]
     ledger = Ledger._make(words)
     return ledger._replace(t_camera_ns=None) if words[3] == NONE_WORD else ledger
+
+
+def results_of(records: Records) -> Iterator[Result]:
+    """Yield the results in records of ``results.rec``; of format 1 they have no crop."""
+    crops = records["crop"].tolist() if "crop" in (records.dtype.names or ()) else []
+    for i, keypoints in enumerate(keypoints_of(records)):
+        ledger = ledger_of(records[i])
+        crop = BBox(*crops[i]) if crops and crops[i][2] else None
+        face = not ledger.flags & Flag.NO_FACE
+        yield Result(int(records[i]["seq"]), ledger, Pose(keypoints, crop, face))
 
 
 def keypoints_of(records: Records) -> Float32Array:
@@ -229,8 +245,10 @@ def decode_about(text: bytes) -> About:
         raise ValueError(".".join(map(str, first["loc"])) + f": {first['msg'].lower()}") from None
     except (AttributeError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ValueError(f"makes no sense ({error!r})") from None
-    if about.format != FORMAT:
-        raise ValueError(f"format {about.format} by rtface {about.rtface}; this one reads {FORMAT}")
+    if about.format not in READABLE:
+        raise ValueError(
+            f"format {about.format} by rtface {about.rtface}; this one reads up to {FORMAT}"
+        )
     cameras = about.rig.get("camera")
     if not isinstance(cameras, dict) or not set(about.cameras) <= set(cameras):
         raise ValueError("cameras that the rig does not have")

@@ -125,7 +125,8 @@ class CameraWriter:
     def _take_results(self) -> int:
         done = 0
         results = self._results.new(RESULTS_PER_TURN)
-        for seq, ledger, pose in ((r.seq, r.ledger, r.pose) for r in results):
+        for result in results:
+            seq, ledger = result.seq, result.ledger
             if ledger.frame_seq < self.first:
                 done += 1
                 continue
@@ -138,7 +139,7 @@ class CameraWriter:
             if self._last_seq is not None:
                 self.results_lost += seq - self._last_seq - 1
             self._last_seq = seq
-            self._result_file.append(layout.pack_result(seq, ledger, pose.keypoints))
+            self._result_file.append(layout.pack_result(result))
             self.n_results += 1
             self.tracked_to = ledger.frame_seq
         return done

@@ -1,19 +1,29 @@
-"""Random views of labelled pictures: where they are looked at from, and how they are lit.
+"""Random views of labelled pictures: where the face is seen, and how it is lit.
 
-Every function takes and returns batches of tensors on the CPU and draws from a given generator.
-Keypoints carry anatomical names, so a flip mirrors their place and swaps nothing.
+Runs in torch on whole batches: one warp per picture takes it from the bank to the network's
+input.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from torch.nn import functional
 
-from rtface.train.data import INPUT_SHAPE, KEYPOINTS, Bank
+from rtface.face import CROP
+from rtface.train.bank import Bank
+from rtface.train.data import INPUT_SHAPE
+from rtface.types import Float32Array, UInt8Image
 
-_EYE_FRONT, _NOSE = KEYPOINTS.index("eye(front)"), KEYPOINTS.index("nose(tip)")
+#: parts of the views: as the crop will be once the face is found; from further away, as while it
+#: is looked for; beside the face
+NEAR, FAR = 0.68, 0.27
+#: smallest muzzle that is looked for, as a part of ``CROP.muzzle_px``
+LEAST_ZOOM = 0.28
 
 
 class Views(NamedTuple):
@@ -28,20 +38,24 @@ class Views(NamedTuple):
         corners are the input's corner pixels.
     replicate : Tensor (B,) bool
         Whether the ground beyond the picture repeats its border instead of being black.
+    empty : Tensor (B,) bool
+        Whether the face is out of sight: none of its keypoints is there, labelled or not.
     """
 
     linear: torch.Tensor
     shift: torch.Tensor
     push: torch.Tensor
     replicate: torch.Tensor
+    empty: torch.Tensor
 
 
 def plain_views(bank: Bank, index: torch.Tensor) -> Views:
-    """Return the views that ``Resampler`` makes: aspect kept, centred, black around."""
+    """Return the views of a crop that was found perfectly."""
     n = len(index)
-    linear = (torch.eye(2) / bank.step).expand(n, 2, 2)
-    shift = (torch.tensor(bank.pad) + (0.5 / bank.step - 0.5)).expand(n, 2)
-    return Views(linear, shift, torch.zeros(n, 2, 2, 2), torch.zeros(n, dtype=torch.bool))
+    linear = torch.eye(2).repeat(n, 1, 1) * (CROP.muzzle_px / bank.faces[index, 2])[:, None, None]
+    shift = _middle() - (linear @ bank.faces[index, :2, None])[..., 0]
+    nothing = torch.zeros(n, dtype=torch.bool)
+    return Views(linear, shift, torch.zeros(n, 2, 2, 2), nothing, nothing)
 
 
 def random_views(
@@ -49,48 +63,52 @@ def random_views(
 ) -> Views:
     """Return plain views that were flipped, turned, sheared, scaled, moved and softly pushed.
 
-    Most of them keep the face about as large as it is; for the others its size in the input is
-    drawn, so that the sources overlap in size. ``strength`` scales what bends and turns.
+    ``strength`` scales what bends and turns.
     """
     n = len(index)
-    plain = plain_views(bank, index)
 
     def uniform(low: float, high: float) -> torch.Tensor:
         return torch.rand(n, generator=rng) * (high - low) + low
 
-    points = bank.points[index]
-    muzzle = (points[:, _EYE_FRONT] - points[:, _NOSE]).norm(dim=1) / bank.step
-    drawn = torch.exp(uniform(3.5, 4.85)) / torch.nan_to_num(muzzle, nan=90.0)  # 33 to 128 px
-    zoom = torch.where(uniform(0, 1) < 0.6, torch.exp(uniform(-0.2, 0.2)), drawn.clamp(0.35, 1.8))
+    kind = uniform(0, 1)
+    far, empty = (kind >= NEAR) & (kind < NEAR + FAR), kind >= NEAR + FAR
+    zoom = torch.where(
+        far, torch.exp(uniform(math.log(LEAST_ZOOM), -0.2)), torch.exp(uniform(-0.25, 0.25))
+    )
     angle = uniform(-0.4, 0.4) * strength
     cos, sin = torch.cos(angle), torch.sin(angle)
     turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
     stretch = torch.stack(
         [
             torch.stack(
-                [torch.exp(uniform(-0.12, 0.12) * strength), uniform(-0.12, 0.12) * strength], -1
+                [torch.exp(uniform(-0.1, 0.1) * strength), uniform(-0.12, 0.12) * strength], -1
             ),
-            torch.stack([torch.zeros(n), torch.exp(uniform(-0.12, 0.12) * strength)], -1),
+            torch.stack([torch.zeros(n), torch.exp(uniform(-0.1, 0.1) * strength)], -1),
         ],
         1,
     )
     flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
-    linear = zoom[:, None, None] * turn @ stretch @ plain.linear
-    linear = linear * torch.stack([flip, torch.ones(n)], -1)[:, :, None]
-    # turn about the middle of the labelled points, which then lands near the input's middle
-    known = torch.isfinite(points[..., :1])
-    middle = torch.nan_to_num(points).sum(1) / known.sum(1).clamp(min=1)
-    before = (plain.linear @ middle[..., None])[..., 0] + plain.shift
+    scale = zoom * CROP.muzzle_px / bank.faces[index, 2]
+    linear = scale[:, None, None] * turn @ stretch * torch.stack([flip, torch.ones(n)], -1)[:, None]
+    # the smaller the face, the further from the middle it may be
+    reach = torch.where(far, 0.5 - 0.4 * zoom, torch.tensor(0.11))
+    reach = torch.where(empty, torch.tensor(0.0), reach)[:, None]
+    away = torch.rand(n, 2, generator=rng) * 2 - 1
+    away = away * reach + torch.where(
+        empty[:, None], functional.normalize(away) * uniform(1.3, 2.0)[:, None], 0.0
+    )
     size = torch.tensor(INPUT_SHAPE[::-1], dtype=torch.float32)
-    before[:, 0] = torch.where(flip < 0, size[0] - 1 - before[:, 0], before[:, 0])
-    target = (before - size / 2) * uniform(0, 1)[:, None] + size / 2
-    target = target + (torch.rand(n, 2, generator=rng) - 0.5) * 0.35 * size
-    shift = target - (linear @ middle[..., None])[..., 0]
+    shift = _middle() + away * size - (linear @ bank.faces[index, :2, None])[..., 0]
     push = (
         torch.randn(n, 2, 5, 6, generator=rng)
-        * (uniform(0, 3.0 * strength) * zoom.clamp(max=1))[:, None, None, None]
+        * (uniform(0, 2.5 * strength) * zoom.clamp(max=1))[:, None, None, None]
     )
-    return Views(linear, shift, push, uniform(0, 1) < 0.5)
+    return Views(linear, shift, push, uniform(0, 1) < 0.5, empty)
+
+
+def _middle() -> torch.Tensor:
+    height, width = INPUT_SHAPE
+    return torch.tensor([(width - 1) / 2, (height - 1) / 2])
 
 
 def look(bank: Bank, index: torch.Tensor, views: Views) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,18 +121,27 @@ def look(bank: Bank, index: torch.Tensor, views: Views) -> tuple[torch.Tensor, t
     )
     nodes = torch.stack([x, y]) - views.push - views.shift[:, :, None, None]
     source = (torch.linalg.inv(views.linear) @ nodes.flatten(2)).reshape(nodes.shape)
-    # grid_sample with aligned corners: -1 and 1 are the centres of the picture's corner pixels
-    last = torch.tensor(bank.images.shape[:0:-1], dtype=torch.float32) - 1
-    where = functional.interpolate(
-        source / last[:, None, None] * 2 - 1, INPUT_SHAPE, mode="bilinear", align_corners=True
-    ).permute(0, 2, 3, 1)
-    images = bank.images[index][:, None].float()
-    seen = torch.empty(len(index), 1, height, width)
-    for chosen, beyond in ((views.replicate, "border"), (~views.replicate, "zeros")):
-        seen[chosen] = functional.grid_sample(
-            images[chosen], where[chosen], "bilinear", beyond, align_corners=True
-        )
-    return seen, _project(bank.points[index], views)
+    # as Resampler does: twice too large is halved first
+    halved = torch.linalg.det(views.linear).abs().sqrt() <= 0.5
+    source = torch.where(halved[:, None, None, None], (source - 0.5) / 2, source)
+    spread = _between(rows, height) @ source @ _between(columns, width).T
+    where: Float32Array = spread.numpy()
+    seen = np.empty((len(index), 1, height, width), np.float32)
+    for i, one in enumerate(index.tolist()):
+        image: UInt8Image = (bank.small if halved[i] else bank.images)[one].numpy()
+        beyond = cv2.BORDER_REPLICATE if views.replicate[i] else cv2.BORDER_CONSTANT
+        # OpenCV is ten times as fast as torch at this
+        right, down = where[i]
+        seen[i, 0] = cv2.remap(image, right, down, cv2.INTER_LINEAR, borderMode=beyond)
+    points = _project(bank.points[index], views)
+    points[views.empty] = -1e4
+    return torch.from_numpy(seen), points
+
+
+def _between(nodes: int, n: int) -> torch.Tensor:
+    """Return (n, nodes): the weights of evenly spaced nodes at n places, the ends on the ends."""
+    at = torch.linspace(0, nodes - 1, n)[:, None]
+    return (1 - (at - torch.arange(nodes)).abs()).clamp(min=0)
 
 
 def _project(points: torch.Tensor, views: Views) -> torch.Tensor:
@@ -143,28 +170,57 @@ def relight(seen: torch.Tensor, rng: torch.Generator, strength: float = 1.0) -> 
         return (torch.rand(n, generator=rng) * (high - low) + low)[:, None, None, None]
 
     seen = seen / 255
-    seen = seen + uniform(-0.7, 0.7) * (seen * seen - seen)  # a tone curve, cheaper than a gamma
-    x = torch.linspace(-1, 1, width)
-    y = torch.linspace(-1, 1, height)[:, None]
-    across, along = torch.exp(uniform(-0.6, 0.6) * x), torch.exp(uniform(-0.6, 0.6) * y)
-    seen = seen * (torch.exp(uniform(-0.4, 0.4)) * across) * along
-    # bars, wheels, paws: boxes of any grey
-    for i in torch.nonzero(torch.rand(n, 2, generator=rng) < 0.2 * strength)[:, 0].tolist():
+    seen = seen + uniform(-0.8, 0.8) * (seen * seen - seen)  # a tone curve, cheaper than a gamma
+    # light and fur: a slope over the picture, and patches
+    x = torch.linspace(-1, 1, 9)
+    y = torch.linspace(-1, 1, 7)[:, None]
+    gain = torch.exp(
+        torch.randn(n, 1, 7, 9, generator=rng) * uniform(0, 0.25 * strength)
+        + uniform(-0.4, 0.4)
+        + uniform(-0.6, 0.6) * x
+        + uniform(-0.6, 0.6) * y
+    )
+    seen = seen * functional.interpolate(gain, (height, width), mode="bilinear", align_corners=True)
+    some = seen[:, :, ::8, ::8].flatten(1)
+    contrast = some.std(1)[:, None, None, None]
+    for i in range(n):
+        _put_things(seen[i, 0], rng, strength)
+    soft = functional.avg_pool2d(seen, 3, 1, 1, count_include_pad=False)
+    seen = torch.lerp(seen, soft, uniform(-0.5, 1.2) * strength)  # below 0 sharpens
+    # one pattern of noise per batch: the next batch brings another
+    noise = torch.rand((1, 1, height, width), generator=rng) - 0.5
+    return ((seen + noise * contrast * uniform(0, 0.7 * strength)) * 255).clamp(0, 255)
+
+
+def _put_things(picture: torch.Tensor, rng: torch.Generator, strength: float) -> None:
+    """Put bars, wheels and paws (boxes), a fibre or spout (a rod) and glints before a picture."""
+    height, width = picture.shape
+    happens = torch.rand(4, generator=rng) < torch.tensor([0.15, 0.15, 0.15, 0.3]) * strength
+    for _ in range(int(happens[:2].sum())):
         draw = torch.rand(5, generator=rng)
         left, top = (int(v) for v in (draw[:2] * 1.2 - 0.2) * torch.tensor([width, height]))
         right, bottom = left + 4 + int(draw[2] * width / 3), top + 4 + int(draw[3] * height / 3)
-        seen[i, :, max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = draw[4]
-    soft = functional.avg_pool2d(seen, 3, 1, 1, count_include_pad=False)
-    seen = torch.lerp(seen, soft, uniform(-0.5, 1.0) * strength)  # below 0 sharpens
-    # one pattern of noise per batch: the next batch brings another
-    noise = torch.rand((1, 1, height, width), generator=rng) - 0.5
-    return ((seen + noise * uniform(0, 0.17 * strength)) * 255).clamp(0, 255)
+        picture[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = draw[4]
+    if happens[2]:
+        draw = torch.rand(5, generator=rng)
+        angle, thick = float(draw[2]) * math.pi, 1 + 5 * float(draw[3])
+        x = torch.arange(width) - draw[0] * width
+        y = (torch.arange(height) - draw[1] * height)[:, None]
+        across = (x * math.sin(angle) - y * math.cos(angle)).abs() < thick
+        along = (x * math.cos(angle) + y * math.sin(angle)) > 0  # it comes from one side
+        picture[across & along] = draw[4]
+    if happens[3]:
+        for _ in range(3):
+            draw = torch.rand(4, generator=rng)
+            left, top = int(draw[0] * (width - 12)), int(draw[1] * (height - 12))
+            size = 1 + int(draw[2] * 5)
+            picture[top : top + size, left : left + size] = 0.6 + 0.5 * draw[3]
 
 
 def normalise(seen: torch.Tensor) -> torch.Tensor:
     """Return pictures with their 1st percentile at 0 and their 99th at 1.
 
-    The batched twin of ``rtface.pose.percentile_affine``, on every fourth pixel each way.
+    The batched twin of ``rtface.percentiles.percentile_affine``, on every fourth pixel each way.
     """
     some = seen[:, :, ::4, ::4].flatten(1)
     ranks = torch.tensor([0.01, 0.99])

@@ -1,40 +1,44 @@
-"""Labelled pictures for training and evaluation: real stills under MIT and synthetic faces.
-
-A still is read once, halved as ``rtface.pose.Resampler`` halves it, and kept as uint8 in one
-tensor per source, so that a batch costs one gather and one warp.
-"""
+"""Labelled pictures for training and evaluation: real stills under MIT and synthetic faces."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 import numpy as np
-import torch
 
 from rtface.camera import anatomy
 from rtface.camera.film import Film
 from rtface.camera.script import PERIOD_S
 from rtface.camera.truth import visible
-from rtface.pose import Resampler
-from rtface.types import Float32Array, UInt8Image, UserError
+from rtface.face import CROP
+from rtface.train.bank import Bank, banks_by_size
+from rtface.types import BBox, Float32Array, UInt8Image, UserError
 
 #: what the network learns: nobody labelled the others on real pictures
 KEYPOINTS = tuple(
     name for name in anatomy.KEYPOINTS if name not in ("nose(r)", "nosebridge", "paw")
 )
+_EYE = ("top", "front", "bottom", "back")
 _LEARNED = [anatomy.KEYPOINTS.index(name) for name in KEYPOINTS]
 #: (height, width) of a synthetic frame, px
 FRAME_SHAPE = (480, 640)
 #: (height, width) of the network's input, px
 INPUT_SHAPE = (192, 256)
 
-#: what the held-out recipe never sees; both facings are among the animals (FG003 faces right)
+#: what a network that is judged never sees: the second video of Facemap's mouse, and one of four
+#: parts of the Schroeder lab's animals (FG003 alone faces right)
 HELD_OUT_VIDEO = "cam1_G7c1_2"
-HELD_OUT_ANIMALS = ("FG003", "Hedes", "Natalia", "Oephelia")
+FOLDS = (
+    ("FG003", "Hedes", "Natalia", "Oephelia"),
+    ("Eos", "FG001", "Io", "Janus"),
+    ("FG002", "Iris", "SS113", "Elias"),
+    ("Giuseppina", "Ladon", "SS109", "eye3"),
+)
 
 #: seeds below this belong to demonstrations and tests
 FIRST_TRAINING_SEED = 1000
@@ -64,25 +68,47 @@ class Still(NamedTuple):
     recording: str
 
 
-class Bank(NamedTuple):
-    """Pictures of one source and one size, ready to be warped into the network's input.
+def face_of(points: Float32Array, names: Sequence[str] = KEYPOINTS) -> Float32Array:
+    """Return x and y of a face's middle and its muzzle's length, px, from keypoints (K, 2).
 
-    Attributes
-    ----------
-    images : Tensor (N, H, W) uint8
-        Pictures, halved as often as ``Resampler`` halves them.
-    points : Tensor (N, K, 2) float32
-        Keypoints in px of the halved pictures; NaN where not labelled.
-    step : float
-        px of a halved picture per px of the input in the fit that ``Resampler`` makes.
-    pad : (float, float)
-        The left and top padding of that fit, px of the input.
+    The muzzle goes from the middle of the eye to the nose. Without labels of both, the labelled
+    points' rectangle tells, as if it were that of all points.
     """
+    face = anchored_face(points, names)
+    if face is not None:
+        return face
+    least, most = np.nanmin(points, 0), np.nanmax(points, 0)
+    return np.array([*(least + most) / 2, max((most - least).max(), 16.0)], np.float32)
 
-    images: torch.Tensor
-    points: torch.Tensor
-    step: float
-    pad: tuple[float, float]
+
+def anchored_face(points: Float32Array, names: Sequence[str] = KEYPOINTS) -> Float32Array | None:
+    """Return what ``face_of`` does, or None where not both eye and nose are labelled."""
+    eye = _mean(points[[names.index(f"eye({part})") for part in _EYE]])
+    nose = points[names.index("nose(tip)")]
+    muzzle = np.hypot(*(nose - eye))
+    if not (np.isfinite(muzzle) and muzzle > 0):
+        return None
+    x, y = eye + CROP.along * (nose - eye)
+    return np.array([x, y + CROP.down * muzzle, muzzle], np.float32)
+
+
+def box_of(face: Float32Array) -> BBox:
+    """Return the crop that a face of ``face_of`` asks for, px."""
+    width = round(float(face[2]) * INPUT_SHAPE[1] / CROP.muzzle_px)
+    height = round(width * INPUT_SHAPE[0] / INPUT_SHAPE[1])
+    x, y = face[0] - (width - 1) / 2, face[1] - (height - 1) / 2
+    return BBox(round(float(x)), round(float(y)), width, height)
+
+
+def face_in(box: BBox) -> Float32Array:
+    """Return the face that asks for a crop: the inverse of ``box_of``, to half a px."""
+    x, y = box.x + (box.width - 1) / 2, box.y + (box.height - 1) / 2
+    return np.array([x, y, box.width * CROP.muzzle_px / INPUT_SHAPE[1]], np.float32)
+
+
+def _mean(points: Float32Array) -> Float32Array:
+    known = points[np.isfinite(points).all(1)]
+    return np.asarray(known.mean(0) if len(known) else np.full(2, np.nan), np.float32)
 
 
 def read_gray(path: Path) -> UInt8Image:
@@ -125,26 +151,32 @@ def read_schroeder(data_dir: Path) -> list[Still]:
     return stills
 
 
-def split(stills: list[Still]) -> tuple[list[Still], list[Still]]:
-    """Return what the held-out recipe trains on, and what it is judged by."""
-    out = (HELD_OUT_VIDEO, *HELD_OUT_ANIMALS)
+def split(stills: list[Still], fold: int) -> tuple[list[Still], list[Still]]:
+    """Return what a network of a fold is trained on, and what it is judged by."""
+    out = (HELD_OUT_VIDEO, *FOLDS[fold])
     return [s for s in stills if s.group not in out], [s for s in stills if s.group in out]
 
 
 def stills_bank(stills: list[Still]) -> Bank:
-    """Read the pictures of ``stills``, which must be of one size."""
-    return _bank((read_gray(s.path), s.points) for s in stills)
+    """Read the pictures of ``stills``, which must be of one size.
+
+    A group with many pictures is drawn more often than one with few, but not in proportion.
+    """
+    sizes = Counter(still.group for still in stills)
+    weights = [sizes[still.group] ** -0.5 for still in stills]
+    return _bank(((read_gray(s.path), s.points) for s in stills), weights)
 
 
 def synthetic_bank(first_seed: int, n_faces: int, per_face: int = 8) -> Bank:
     """Draw ``n_faces`` animals from ``first_seed`` on, each at ``per_face`` random moments."""
     rng = np.random.default_rng(first_seed)
     seeds = range(first_seed, first_seed + n_faces)
-    return _bank(
+    frames = (
         frame
         for seed in seeds
         for frame in synthetic_frames(seed, rng.uniform(0, PERIOD_S, per_face))
     )
+    return _bank(frames, [1.0] * (n_faces * per_face))
 
 
 def synthetic_frames(
@@ -166,22 +198,9 @@ def synthetic_frames(
         yield image, xy[_LEARNED]
 
 
-def _bank(frames: Iterable[tuple[UInt8Image, Float32Array]]) -> Bank:
-    """Keep pictures of one size and their keypoints; each is halved as it comes."""
-    fit: Resampler | None = None
-    halved, points = [], []
-    for image, xy in frames:
-        fit = fit or Resampler(image.shape, INPUT_SHAPE)
-        halved.append(fit.halved(image).astype(np.uint8))
-        points.append(xy)
-    assert fit is not None
-    at = (np.stack(points) + 0.5) * (fit.step / fit.scale) - 0.5
-    return Bank(
-        torch.from_numpy(np.stack(halved)),
-        torch.from_numpy(at.astype(np.float32)),
-        fit.step,
-        (fit.pad_x, fit.pad_y),
-    )
+def _bank(frames: Iterable[tuple[UInt8Image, Float32Array]], weights: Sequence[float]) -> Bank:
+    """Keep pictures of one size and their keypoints; faces are where these say."""
+    return banks_by_size(((image, xy, face_of(xy)) for image, xy in frames), weights)[0]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

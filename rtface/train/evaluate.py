@@ -1,7 +1,7 @@
 """How far a network's keypoints are from the labels, beside a predictor that never looks.
 
-Errors go the whole way that a live frame goes: full picture, ``PoseEstimator``, px of the full
-picture.
+Errors go the whole way that a live frame goes: full picture, the face is looked for,
+``PoseEstimator``, px of the full picture.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import numpy as np
 
 from rtface.camera.script import PERIOD_S
 from rtface.camera.synthetic import SyntheticCamera
-from rtface.pose import PoseEstimator
-from rtface.train.data import FRAME_SHAPE, Still, read_gray, synthetic_frames
-from rtface.types import Engine, Float32Array, UInt8Image
+from rtface.engine import make_engine
+from rtface.engine.bundle import Bundle
+from rtface.pose import PoseEstimator, finder_for
+from rtface.train.data import FRAME_SHAPE, synthetic_frames
+from rtface.train.predictions import Finder
+from rtface.types import Float32Array
 
 #: keypoints that are reported together
 PARTS = {
@@ -56,23 +59,6 @@ class Row(NamedTuple):
     constant_eye_pct: float
 
 
-class Judged(NamedTuple):
-    """What there is to judge by: labels (N, K, 2) in px, NaN for none, and each one's recording."""
-
-    truth: Float32Array
-    groups: Sequence[object]
-
-
-def judged(stills: Sequence[Still]) -> Judged:
-    """Return the labels of pictures and the recording of each."""
-    return Judged(np.stack([s.points for s in stills]), [s.recording for s in stills])
-
-
-def predict(engine: Engine, stills: Sequence[Still]) -> Float32Array:
-    """Return keypoints (N, K, 3) of pictures on disk: x, y in px of the picture, and the score."""
-    return np.stack([_predict(engine, read_gray(still.path)) for still in stills])
-
-
 def mean_label(points: Float32Array) -> Float32Array:
     """Return the mean (K, 2) of labels (N, K, 2), NaN where there is none."""
     known = np.isfinite(points)
@@ -81,7 +67,11 @@ def mean_label(points: Float32Array) -> Float32Array:
 
 
 def table(
-    found: Float32Array, by: Judged, constant: Float32Array, names: Sequence[str]
+    found: Float32Array,
+    truth: Float32Array,
+    recordings: Sequence[object],
+    constant: Float32Array,
+    names: Sequence[str],
 ) -> list[Row]:
     """Return one row per labelled keypoint, then one per part of ``PARTS``.
 
@@ -91,16 +81,18 @@ def table(
     ----------
     found : ndarray (N, K, 2 or more)
         Predicted x, y in px.
-    by : Judged
-    constant : ndarray (K, 2)
+    truth : ndarray (N, K, 2)
+        Labels in px, NaN for none.
+    recordings : sequence of N
+        Which recording each picture is of.
+    constant : ndarray (K, 2) or (N, K, 2)
         What the constant predictor says, px.
     names : sequence of str
         Keypoints in their order.
     """
-    truth = by.truth
     own = np.empty_like(truth)
-    for group in set(by.groups):
-        members = [g == group for g in by.groups]
+    for recording in set(recordings):
+        members = [one == recording for one in recordings]
         own[members] = mean_label(truth[members])
     error, flat, still = (
         np.linalg.norm(guess[..., :2] - truth, axis=-1) for guess in (found, constant, own)
@@ -109,7 +101,8 @@ def table(
     eye = np.linalg.norm(truth[:, front] - truth[:, back], axis=-1)[:, None] / 100
     rows = []
     for name, parts in {**{n: (n,) for n in names}, **PARTS}.items():
-        columns = [k for k in map(names.index, parts) if np.isfinite(truth[:, k]).any()]
+        columns = [names.index(part) for part in parts if part in names]
+        columns = [k for k in columns if np.isfinite(truth[:, k]).any()]
         if not columns:
             continue
 
@@ -117,7 +110,8 @@ def table(
             measure: Float32Array, columns: list[int] = columns, middle: bool = False
         ) -> float:
             pick = np.nanmedian if middle else np.nanmean
-            return float(np.mean([pick(measure[:, k]) for k in columns]))
+            some = [measure[:, k] for k in columns if np.isfinite(measure[:, k]).any()]
+            return float(np.mean([pick(one) for one in some])) if some else float("nan")
 
         rows.append(
             Row(
@@ -134,23 +128,24 @@ def table(
     return rows
 
 
-def synthetic_table(engine: Engine, seeds: Sequence[int], train_seeds: Sequence[int]) -> list[Row]:
+def synthetic_table(bundle: Bundle, seeds: Sequence[int], train_seeds: Sequence[int]) -> list[Row]:
     """Return the table for synthetic faces, eight moments of each one's minute.
 
     The constant predictor says the mean of ``train_seeds``' faces.
     """
+    finder = Finder(bundle)
     found, truth, groups = [], [], []
     for seed in seeds:
         for image, points in synthetic_frames(seed, np.linspace(0, PERIOD_S, 8, endpoint=False)):
-            found.append(_predict(engine, image))
+            found.append(finder(image).keypoints)
             truth.append(points)
             groups.append(seed)
     others = [points for seed in train_seeds for _, points in synthetic_frames(seed, [0.0])]
     constant = mean_label(np.stack(others))
-    return table(np.stack(found), Judged(np.stack(truth), groups), constant, engine.names)
+    return table(np.stack(found), np.stack(truth), groups, constant, bundle.names)
 
 
-def minute(engine: Engine, seed: int, rate_hz: float = 10.0) -> Float32Array:
+def minute(bundle: Bundle, seed: int, rate_hz: float = 10.0) -> Float32Array:
     """Return the errors (N, K) in % of the eye's width over one synthetic mouse's whole minute.
 
     Frames are those of the camera that ``rtface demo`` runs, noise and all nuisances included.
@@ -165,18 +160,15 @@ def minute(engine: Engine, seed: int, rate_hz: float = 10.0) -> Float32Array:
 
     camera = SyntheticCamera(width, height, rate_hz, seed, clock=lambda: now_ns, sleep=sleep)
     camera.start()
-    columns = [camera.known.names.index(name) for name in engine.names]
+    engine = make_engine(bundle, "onnxruntime")
+    finder = finder_for(bundle.crop, engine, FRAME_SHAPE, rate_hz=rate_hz)
+    estimate = PoseEstimator(engine, FRAME_SHAPE, finder=finder)
+    columns = [camera.known.names.index(name) for name in bundle.names]
     image = np.empty(FRAME_SHAPE, np.uint8)
     errors = []
     for _ in range(round(PERIOD_S * rate_hz)):
         stamp = camera.fill(image, 1.0)
         assert stamp is not None
-        found = _predict(engine, image)[:, :2]
+        found = estimate(image).xy
         errors.append(np.hypot(*(found - camera.known.points(stamp.frame_id)[columns]).T))
     return np.asarray(errors, np.float32) * np.float32(100 / camera.known.eye_width_px)
-
-
-def _predict(engine: Engine, image: UInt8Image) -> Float32Array:
-    height, width = image.shape
-    pose = PoseEstimator(engine, (height, width))(image)
-    return np.concatenate([pose.xy, pose.score[:, None]], 1)

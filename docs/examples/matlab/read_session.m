@@ -5,7 +5,8 @@ function camera = read_session(folder, name)
 %
 %   camera.names      names of the keypoints, cell array (1 x K)
 %   camera.xys        keypoints (N x K x 3): x and y in px, score 0 to 1
-%   camera.results    struct with one column (N x 1, int64) per field of the ledger
+%   camera.results    struct with one column (N x 1, int64) per field of the ledger, and the crop
+%                     (N x 4, int32): left, top, width, height in px
 %   camera.frames     struct with one column (M x 1, int64) per field of the frames file
 %   camera.events     cell array of structs: what happened, oldest first
 %

@@ -59,6 +59,7 @@ test('pose: every field, exactly', () => {
     v: 1,
     session: '0123456789abcdef',
     K: 3,
+    crop: [-12, 40, 320, 240],
     ...LEDGER,
   });
   assert.ok(keypoints instanceof Float32Array);

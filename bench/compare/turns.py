@@ -1,0 +1,51 @@
+"""From the times of frames to one row per peer: medians over turns, and ratios within turns."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def turn_of(ns: Sequence[int], cpu_ns: int) -> dict[str, float]:
+    """Return one turn's p50 and p99 in ms, its frames per second and CPU ms per frame."""
+    ms = np.asarray(ns) / 1e6
+    p50, p99 = np.percentile(ms, (50, 99))
+    return {
+        "p50_ms": float(p50),
+        "p99_ms": float(p99),
+        "fps": len(ms) / float(ms.sum()) * 1000,
+        "cpu_ms": cpu_ns / len(ms) / 1e6,
+        "frames": len(ms),
+    }
+
+
+def rows(
+    turns: Mapping[str, Sequence[Mapping[str, float]]], about: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the table: the first peer is what the others are compared with.
+
+    ``turns`` has as many turns for every peer that could be measured, taken side by side; what
+    disturbs the machine for a whole turn is in both parts of its ratio. A peer without turns is
+    shown with the reason, ``why`` of ``about``.
+    """
+    reference = next(iter(turns.values()), [])
+    table = []
+    for name in about:
+        row: dict[str, Any] = {"peer": name}
+        mine = turns.get(name, [])
+        for key in ("p50_ms", "p99_ms", "fps", "cpu_ms"):
+            row[key] = round(statistics.median(t[key] for t in mine), 3) if mine else "-"
+        for key, title in (("p50_ms", "times rtface"), ("cpu_ms", "CPU, times rtface")):
+            both = zip(mine, reference, strict=False)
+            ratios = [one[key] / other[key] for one, other in both]
+            row[title] = round(statistics.median(ratios), 1) if ratios else "-"
+        row["frames"] = sum(int(t["frames"]) for t in mine)
+        parameters = about[name].get("parameters")
+        row["note"] = about[name].get("why") or (
+            f"{parameters / 1e6:.1f} M parameters, random" if parameters else ""
+        )
+        table.append(row)
+    return table

@@ -1,0 +1,1 @@
+"""Facemap's weights as a model bundle: fetched, read without running them, written as ONNX."""

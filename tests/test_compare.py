@@ -1,0 +1,92 @@
+"""The bench beside other programs: its arithmetic, and rtface's own part of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "bench" / "compare"))
+import peers
+import turns
+
+
+def test_a_turn_of_known_times():
+    turn = turns.turn_of([1_000_000] * 50 + [3_000_000] * 50, cpu_ns=150_000_000)
+    assert turn["p50_ms"] == 2.0
+    assert turn["p99_ms"] == 3.0
+    assert turn["fps"] == pytest.approx(500)
+    assert turn["cpu_ms"] == 1.5
+    assert turn["frames"] == 100
+
+
+def test_ratios_are_taken_within_turns():
+    """A machine that is three times as slow for one turn changes no ratio."""
+
+    def turn(ms: float) -> dict[str, float]:
+        return turns.turn_of([int(ms * 1e6)] * 4, cpu_ns=int(ms * 2e6))
+
+    slow = (1, 3, 1)
+    measured = {"ours": [turn(2 * s) for s in slow], "theirs": [turn(50 * s) for s in slow]}
+    about = {
+        "ours": {"keypoints": 16},
+        "theirs": {"parameters": 1_500_000},
+        "absent": {"why": "not measured: cannot be installed"},
+    }
+    ours, theirs, absent = turns.rows(measured, about)
+    assert ours == {
+        "peer": "ours",
+        "p50_ms": 2.0,
+        "p99_ms": 2.0,
+        "fps": 500.0,
+        "cpu_ms": 1.0,
+        "times rtface": 1.0,
+        "CPU, times rtface": 1.0,
+        "frames": 12,
+        "note": "",
+    }
+    assert theirs["times rtface"] == theirs["CPU, times rtface"] == 25.0
+    assert theirs["note"] == "1.5 M parameters, random"
+    assert absent["note"] == "not measured: cannot be installed"
+    assert {absent[k] for k in ("p50_ms", "p99_ms", "fps", "cpu_ms", "times rtface")} == {"-"}
+    # one that ended early is compared with the turns that it took part in
+    measured["theirs"] = measured["theirs"][:2]
+    assert turns.rows(measured, about)[1]["times rtface"] == 25.0
+    assert turns.rows({}, about)[0]["frames"] == 0
+
+
+def test_what_is_installed_is_pinned(tmp_path):
+    ours, *others = peers.PEERS
+    assert peers.python_of(ours, tmp_path) == Path(sys.executable)
+    for peer in others:
+        for requirement in (r for step in peer.installs for r in step):
+            assert "==" in requirement
+    for peer in peers.PEERS:
+        assert (peers.HERE / peer.worker[0]).is_file()
+
+
+def test_a_peer_that_cannot_be_installed_says_why():
+    says = "import sys; sys.exit('ERROR: No matching distribution found for absent\\na notice')"
+    with pytest.raises(peers.Unavailable, match=r"cannot be installed: ERROR: .* for absent$"):
+        peers._run(peers.PEERS[0], [sys.executable, "-c", says])
+
+
+@pytest.mark.slow
+def test_compare_measures_rtface(tmp_path):
+    command = [sys.executable, ROOT / "bench/compare/run.py", "--quick", "--only", "rtface"]
+    done = subprocess.run(
+        [*command, "--out", tmp_path], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = json.loads((tmp_path / "compare.json").read_text())
+    (row,) = said["results"]["rows"]
+    assert row["peer"] == "rtface"
+    assert 0 < row["p50_ms"] <= row["p99_ms"]
+    assert row["times rtface"] == row["CPU, times rtface"] == 1.0
+    assert row["frames"] >= 9
+    assert {"rtface", "onnxruntime"} <= set(said["results"]["peers"]["rtface"]["versions"])
+    assert "one core, one thread" in done.stdout
