@@ -20,6 +20,7 @@ import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from rtface.train import card, data, export, recipe
+from rtface.train.score import PEAKS
 from rtface.types import UserError
 
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=4, choices=range(1, 5), help="how many")
     parser.add_argument("--ship", type=Path, help="also write the bundle to be shipped, here")
     parser.add_argument("--ship-fold", type=int, help="of a fold's network, not of everything")
+    parser.add_argument("--peaks", action="store_true", help="ship scores that are bare peaks")
     parser.add_argument("--doc", type=Path, help="page whose marked tables are replaced")
     args = parser.parse_args()
     torch.set_num_threads(1)  # learning and drawing run side by side
@@ -65,9 +67,10 @@ def run(args: argparse.Namespace) -> None:
     if args.ship:
         training = shop.about(args.ship_fold)
         texts = {title: _accuracy.markdown(rows) for title, rows in tables.items()}
-        text = card.model_card(training, data.KEYPOINTS, texts)
+        scoring = PEAKS if args.peaks else judged.scoring
+        text = card.model_card(training, data.KEYPOINTS, texts, scoring)
         export.write_bundle(
-            network, args.ship, "mouse-face-side", training, tables, judged.scoring, card=text
+            network, args.ship, "mouse-face-side", training, tables, scoring, card=text
         )
         print(f"written: {args.ship}")
     _report.write("accuracy", args, results)

@@ -131,6 +131,8 @@ def _scores(scores: Any) -> list[tuple[str, str]]:
     if not isinstance(scores, dict):
         return found
     for group, tables in scores.items():
+        if isinstance(tables, list):  # of the shipped network: tables as docs/accuracy.md has them
+            found += _of_table(str(group), [row for row in tables if isinstance(row, dict)])
         for source, table in tables.items() if isinstance(tables, dict) else ():
             rows = table.get("rows") if isinstance(table, dict) else None
             if not isinstance(rows, list) or not rows:
@@ -144,6 +146,20 @@ def _scores(scores: Any) -> list[tuple[str, str]]:
                 text = f"mean error {np.median(errors):.1f} px (median of {len(errors)} rows)"
                 found.append((f"{source} ({str(group).replace('_', ' ')})", text))
     return found
+
+
+def _of_table(title: str, rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return a table as one line: the first column, and the first that is in px."""
+    told = []
+    for row in rows:
+        label = next(iter(row.values()), "")
+        px = next((key for key in row if " px" in key), None)
+        if px:
+            value = row[px]
+            told.append(f"{label} {value:.1f}" if isinstance(value, float) else f"{label} {value}")
+    columns = {key for row in rows for key in row if " px" in key}
+    first = next((key for key in (rows[0] if rows else {}) if key in columns), "")
+    return [(title, f"{first}: {', '.join(told)}")] if told else []
 
 
 def verify(path: str | Path, runtime: str = "onnxruntime", threads: int = 1) -> Verified:

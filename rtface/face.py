@@ -42,8 +42,8 @@ CROP = Crop(muzzle_px=128.0, along=0.42, down=0.20)
 
 #: without these no crop can be told; the lids help where the network has them
 CORNERS, NOSE, LIDS = ("eye(front)", "eye(back)"), "nose(tip)", ("eye(top)", "eye(bottom)")
-#: scores above this are believed
-SURE = 0.5
+#: scores above this are believed; of 60 pictures without a face none was taken for one even at 0.2
+SURE = 0.25
 #: from eye to nose in widths of the eye, in any face
 MUZZLE_IN_EYES = (2.0, 6.0)
 #: smaller parts of the frame than the whole: (frame / part, parts along each side)

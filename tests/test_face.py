@@ -10,7 +10,7 @@ from faces import INPUT, NAMES, SHAPE, Mouse, finder, watch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtface.face import CROP, Crop, FaceFinder, State, check_names
+from rtface.face import CROP, SURE, Crop, FaceFinder, State, check_names
 from rtface.show import camera_line
 from rtface.types import BBox, Pose
 from rtface.watch import CameraWatch
@@ -239,8 +239,8 @@ def points(scale: float = 1.0, score: float = 0.9) -> Pose:
         lambda p: p.__setitem__(np.s_[5, 0], np.nan),
         lambda p: p.__setitem__(np.s_[5, 0], p[5, 0] + 300),  # a muzzle of more than six eyes
         lambda p: p.__setitem__(np.s_[5, :2], p[2, :2] + 10),  # and of less than two
-        lambda p: p.__setitem__(np.s_[:, 2], 0.4),
-        lambda p: p.__setitem__(np.s_[[0, 5], 2], 0.4),  # a corner and the nose
+        lambda p: p.__setitem__(np.s_[:, 2], 0.8 * SURE),
+        lambda p: p.__setitem__(np.s_[[0, 5], 2], 0.8 * SURE),  # a corner and the nose
     ],
 )
 def test_what_is_no_face_is_not_believed(change: object) -> None:

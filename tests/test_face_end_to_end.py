@@ -25,6 +25,8 @@ from rtface.session.records import RecordFile, RecordWriter
 from rtface.session.verify import verify
 from rtface.types import BBox, Flag, UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -54,7 +56,6 @@ def cli(*words: str | Path, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_moving_crop_is_recorded_and_recomputed_to_the_last_bit(
     tmp_path: Path, bundle: Path
@@ -147,7 +148,6 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_a_film_is_tracked_with_the_settled_crop_from_its_first_frame(
     tmp_path: Path, bundle: Path

@@ -108,6 +108,7 @@ def test_files_in_the_users_folder_do_not_stand_in_for_modules(
         assert program.stop()[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["acquire cam1", "track cam1"])
 @pytest.mark.parametrize(
     ("how", "told"),

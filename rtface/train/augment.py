@@ -17,6 +17,7 @@ from torch.nn import functional
 from rtface.face import CROP
 from rtface.train.bank import Bank
 from rtface.train.data import INPUT_SHAPE
+from rtface.train.network import LIMITS
 from rtface.types import Float32Array, UInt8Image
 
 #: parts of the views: as the crop will be once the face is found; from further away, as while it
@@ -218,7 +219,7 @@ def _put_things(picture: torch.Tensor, rng: torch.Generator, strength: float) ->
 
 
 def normalise(seen: torch.Tensor) -> torch.Tensor:
-    """Return pictures with their 1st percentile at 0 and their 99th at 1.
+    """Return pictures with their 1st percentile at 0 and their 99th at 1, cut off at ``LIMITS``.
 
     The batched twin of ``rtface.percentiles.percentile_affine``, on every fourth pixel each way.
     """
@@ -226,4 +227,4 @@ def normalise(seen: torch.Tensor) -> torch.Tensor:
     ranks = torch.tensor([0.01, 0.99])
     low, high = torch.quantile(some, ranks, dim=1)[:, :, None, None, None]
     normal: torch.Tensor = (seen - low) / (high - low).clamp(min=1)
-    return normal
+    return normal.clamp(*LIMITS)

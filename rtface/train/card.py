@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rtface.train.score import PEAKS, Scoring
+
 _INTRO = """\
 # Model card: mouse-face-side
 
@@ -17,7 +19,7 @@ pupil. Made by `python bench/accuracy.py --ship`, which also wrote this page.
 | input | 256x192 uint8: a crop about the face, found by rtface ([how](../../../docs/face.md)) |
 | normalisation | 1st percentile of the crop to 0, 99th to 1 |
 | output | x, y in px of the input and a score from 0 to 1, decoded inside the network's file |
-| score | the chance that the point is within 5 % of the eye's width of its place |
+| score | {score} |
 | network | 8x8/4 patch stem, dense 3x3 convolutions; heat map, offsets and spread at stride 8 |
 | licence | BSD-3-Clause (code and weights) |
 
@@ -60,7 +62,12 @@ _WEAK = """\
 """
 
 
-def model_card(training: Mapping[str, Any], names: Sequence[str], tables: Mapping[str, str]) -> str:
+def model_card(
+    training: Mapping[str, Any],
+    names: Sequence[str],
+    tables: Mapping[str, str],
+    scoring: Scoring,
+) -> str:
     """Return ``MODEL_CARD.md``.
 
     Parameters
@@ -71,8 +78,15 @@ def model_card(training: Mapping[str, Any], names: Sequence[str], tables: Mappin
         The keypoints.
     tables : mapping
         Text by title, in their order.
+    scoring : Scoring
+        What the scores are made of.
     """
-    parts = [_INTRO.format(n=len(names)), _saw(training), _left_out(training["fold"])]
+    score = (
+        "the heat map's peak, not a chance"
+        if scoring == PEAKS
+        else "the chance that the point is within 5 % of the eye's width of its place"
+    )
+    parts = [_INTRO.format(n=len(names), score=score), _saw(training), _left_out(training["fold"])]
     parts += [f"### {title}\n\n{text}" for title, text in tables.items()]
     return "\n\n".join(part.strip() for part in [*parts, _CREDITS, _WEAK]) + "\n"
 

@@ -23,7 +23,7 @@ from rtface.percentiles import percentile_affine
 from rtface.pose import Resampler
 from rtface.train.data import FRAME_SHAPE, INPUT_SHAPE, KEYPOINTS, box_of, face_of, synthetic_frames
 from rtface.train.network import Network, decode
-from rtface.train.score import Scoring
+from rtface.train.score import PEAKS, Scoring
 from rtface.types import UserError
 
 OPSET = 17
@@ -44,8 +44,6 @@ SKELETON = (
     ("whisker(I)", "whisker(II)"),
     ("whisker(II)", "whisker(III)"),
 )
-#: scores of a network nobody has judged yet
-PEAKS = Scoring()
 #: demonstration seeds whose faces are the reference inputs
 REFERENCE_SEEDS = (11, 12)
 

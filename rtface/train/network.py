@@ -13,6 +13,9 @@ from torch.nn import functional
 
 #: input px per cell
 STRIDE = 8
+#: a normalised picture is cut off here: one that is all black but for a lamp would reach 255, and
+#: in training spoil the statistics of all pictures that it is learned with
+LIMITS = (-1.0, 2.0)
 
 
 def _conv(inputs: int, outputs: int, stride: int = 1, size: int = 3) -> nn.Sequential:
@@ -77,7 +80,7 @@ class Network(nn.Module):
         Offsets are in cells, x then y; a spread is the logarithm of the expected distance, in
         cells, between the offset's place and the keypoint.
         """
-        fine = self.level8(self.stem(x))
+        fine = self.level8(self.stem(x.clamp(*LIMITS)))
         middle = self.level16(fine)
         coarse = self.narrow32(self.level32(middle))
         middle = self.narrow16(self.join16(middle + functional.interpolate(coarse, scale_factor=2)))

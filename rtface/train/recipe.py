@@ -49,7 +49,7 @@ class Recipe(NamedTuple):
     n_faces: int = 900
     shared: fit.Schedule = fit.Schedule(7000, 16, 2.5e-3)
     together: fit.Schedule = fit.Schedule(4500, 16, 1.5e-3)
-    last: fit.Schedule = fit.Schedule(1500, 16, 6e-4, strength=0.4)
+    last: fit.Schedule = fit.Schedule(2600, 16, 1.2e-3, strength=0.6)
     anchor: fit.Schedule = fit.Schedule(4000, batch=8, rate=1.5e-3)
     channels: tuple[int, int, int, int, int] = (16, 32, 64, 128, 200)
 

@@ -18,9 +18,9 @@ RIGHT_WITHIN = 0.05
 
 
 class Scoring(NamedTuple):
-    """``score = logistic(bias + by_peak * logit(peak) + by_spread * log(spread))``, spread in px.
+    """``score = logistic(bias + by_peak * logit(peak) + by_spread * log(spread))``.
 
-    The default is the bare peak, for a network nobody has judged yet.
+    The spread is in px of the input.
     """
 
     bias: float = 0.0
@@ -31,6 +31,10 @@ class Scoring(NamedTuple):
         """Return scores, 0 to 1, of peaks (0 to 1) and spreads (input px) of any one shape."""
         sure = torch.logit(peak, 1e-6)
         return torch.sigmoid(self.bias + self.by_peak * sure + self.by_spread * torch.log(spread))
+
+
+#: of a network nobody has judged yet: the bare peak
+PEAKS = Scoring()
 
 
 def fit_scoring(
