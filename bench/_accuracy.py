@@ -32,6 +32,7 @@ PARTS = {
 #: consecutive frames of animals that mostly rest, and the rate that figures per second are for
 CLIPS = ("headfixed_side/face_960x720_333frames.mp4", "facemap_g7c1/cam1_G7c1_1_1second.avi")
 RATE_HZ = 500.0
+CERTAINTY = "What a score above 0.9 is worth"
 Rows = list[dict[str, Any]]
 
 
@@ -145,7 +146,7 @@ def tables(judged: Judged) -> dict[str, Rows]:
     return {
         "Facemap's mouse, second video": _video(judged),
         "The Schroeder lab's animals, each left out": _animals(judged),
-        "What a score above 0.9 is worth": _certainty(judged),
+        CERTAINTY: _certainty(judged),
         "At rest, as if at 500 frames/s": _at_rest(judged),
     }
 

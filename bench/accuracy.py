@@ -66,8 +66,12 @@ def run(args: argparse.Namespace) -> None:
     results: dict[str, Any] = {"scoring": judged.scoring._asdict(), "tables": tables}
     if args.ship:
         training = shop.about(args.ship_fold)
-        texts = {title: _accuracy.markdown(rows) for title, rows in tables.items()}
         scoring = PEAKS if args.peaks else judged.scoring
+        texts = {
+            title: _accuracy.markdown(rows)
+            for title, rows in tables.items()
+            if scoring is not PEAKS or title != _accuracy.CERTAINTY
+        }
         text = card.model_card(training, data.KEYPOINTS, texts, scoring)
         export.write_bundle(
             network, args.ship, "mouse-face-side", training, tables, scoring, card=text

@@ -100,7 +100,7 @@ def _left_out(fold: int | None) -> str:
         return (
             "## How far off it is on what it never saw\n\n"
             "These very weights, on one video and on a quarter of the animals, which they never "
-            f"saw. What scores mean was fitted on those, three numbers. {beside}"
+            f"saw. {beside}"
         )
     return (
         "## How far off it is on what it never saw\n\n"
@@ -111,13 +111,13 @@ def _left_out(fold: int | None) -> str:
 
 def _saw(training: Mapping[str, Any]) -> str:
     first, last = training["synthetic"]
-    shared, together, last = (training[stage] for stage in ("shared", "together", "last"))
+    shared, together, milder = (training[stage] for stage in ("shared", "together", "last"))
     return (
         "## What the weights saw\n\n"
         f"- {training['stills'][0]} stills of {', '.join(training['facemap_g7c1'])}\n"
         f"- {training['stills'][1]} stills of the animals {', '.join(training['schroeder_face'])}\n"
         f"- synthetic faces of the seeds {first} to {last}\n"
         f"- {shared['steps']} steps of {shared['batch']} pictures without the animals, then "
-        f"{together['steps']} and {last['steps']} steps of {together['batch']} of all (torch "
+        f"{together['steps']} and {milder['steps']} steps of {together['batch']} of all (torch "
         f"{training['torch']})"
     )
