@@ -247,7 +247,7 @@ def _compare(
         if not tracked and writer is None:
             continue
         last = current if tracked else last
-        pose = estimate(image, (last and last.pose.crop) or box)
+        pose = estimate(image, _crop(last, box, image.shape))
         if tracked and current is not None:
             compared += 1
             identical += current.pose.keypoints.tobytes() == pose.keypoints.tobytes()
@@ -276,6 +276,23 @@ def _keep(writer: RecordWriter | None, result: Result) -> None:
         writer.append(layout.pack_result(result))
         if writer.n % CHUNK == 0:
             writer.flush()
+
+
+def _crop(result: Result | None, box: BBox, shape: tuple[int, ...]) -> BBox:
+    """Return the crop of a result, or ``box``; UserError for one that no finder asks for.
+
+    A file that somebody made could ask for any amount of memory.
+    """
+    crop = result.pose.crop if result else None
+    if result is None or crop is None:
+        return box
+    most = 4 * max(shape)
+    if not (0 < crop.width <= most and 0 < crop.height <= most):
+        raise UserError(
+            f"result {result.seq}: its crop {list(crop)} makes no sense for frames of "
+            f"{shape[1]}x{shape[0]} px; the session is damaged: rtface session verify"
+        )
+    return crop
 
 
 def _box(rig: Rig, camera: str, recording: CameraSession) -> BBox:

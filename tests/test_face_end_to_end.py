@@ -19,11 +19,11 @@ from rtface.check import check_rig
 from rtface.config import load_rig
 from rtface.engine.bundle import load_bundle
 from rtface.face import CROP
-from rtface.replay import recompute, recorded
+from rtface.replay import _crop, recompute, recorded
 from rtface.session import layout, open_session
 from rtface.session.records import RecordFile, RecordWriter
 from rtface.session.verify import verify
-from rtface.types import BBox, Flag, UserError
+from rtface.types import BBox, Flag, Ledger, Pose, Result, UserError
 
 pytestmark = pytest.mark.slow
 
@@ -210,3 +210,14 @@ def test_a_crop_stands_in_the_bundle(tmp_path: Path, bundle: Path) -> None:
         (copy / "model.json").write_text(json.dumps(about))
         with pytest.raises(UserError, match=why):
             load_bundle(copy)
+
+
+@pytest.mark.parametrize("size", [(2**31 - 1, 12), (64, 2**31 - 1), (-4, 12), (64, -1)])
+def test_a_crop_that_nobody_asked_for_is_refused_and_takes_no_memory(size) -> None:
+    ledger = Ledger(*[0] * len(Ledger._fields))
+    keypoints = np.zeros((3, 3), np.float32)
+    whole = BBox(0, 0, 64, 48)
+    for crop, expected in ((BBox(-9, 5, 90, 68), BBox(-9, 5, 90, 68)), (None, whole)):
+        assert _crop(Result(7, ledger, Pose(keypoints, crop)), whole, (48, 64)) == expected
+    with pytest.raises(UserError, match=r"result 7: its crop .* rtface session verify"):
+        _crop(Result(7, ledger, Pose(keypoints, BBox(0, 0, *size))), whole, (48, 64))

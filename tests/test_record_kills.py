@@ -319,7 +319,11 @@ def hostile(folder: Path, dice: random.Random) -> None:
             [f for f in dtype.names or () if f not in ("crc", "keypoints", "frame_id")]
         )
         at = dice.randrange(len(rows))
-        rows[field][at] = dice.choice([-1, 0, 7, 2**62, -(2**63), rows[field][at] + 1000])
+        value = dice.choice([-1, 0, 7, 2**62, -(2**63), rows[field][at] + 1000])
+        if np.issubdtype(dtype[field].base, np.integer):
+            least = np.iinfo(dtype[field].base)
+            value = np.clip(value, least.min, least.max)
+        rows[field][at] = value
         sealed = [seal(row.tobytes()[:-4]) for row in rows]
         (folder / name).write_bytes(raw[:HEADER_BYTES] + b"".join(sealed))
 
