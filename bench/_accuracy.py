@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from rtface.camera.video import read_frames
 from rtface.engine import make_engine
@@ -133,11 +134,8 @@ def _scoring(folds: Sequence[Fold]) -> Scoring:
 
 def _rescore(one: Fold, scoring: Scoring) -> Fold:
     """Return a fold whose scores are those of a scoring that has not seen it."""
-    odds = scoring.bias + scoring.by_spread * np.log(one.spreads)
-    peak = np.clip(one.peaks, 1e-6, 1 - 1e-6)
-    odds = odds + scoring.by_peak * np.log(peak / (1 - peak))
     found = one.said.found.copy()
-    found[..., 2] = 1 / (1 + np.exp(-odds))
+    found[..., 2] = scoring.of(torch.from_numpy(one.peaks), torch.from_numpy(one.spreads)).numpy()
     return one._replace(said=one.said._replace(found=found))
 
 
@@ -197,25 +195,12 @@ def _animals(judged: Judged) -> Rows:
     rows: Rows = []
     for fold, animal in [(None, "all"), *((f, a) for f in judged.folds for a in FOLDS[f.fold])]:
         parts = judged.folds if fold is None else [fold]
-        said = predictions.joined([_chosen(one, one.of(video=False)) for one in parts])
+        said = predictions.joined([_pick(one.said, one.of(video=False)) for one in parts])
         if fold is not None:
             said = _pick(said, said.groups == animal)
         if len(said.face) == 0:
             continue
-        error = measures.distances(said.found, said.truth)
-        pupil = measures.pupil_error(said.found, said.truth, KEYPOINTS)
-        rows.append(
-            {
-                "animal": animal,
-                "stills": len(said.face),
-                "face found %": 100 * float(said.face.mean()),
-                "eyelids median px": _part(error, "eye", np.nanmedian),
-                "nose median px": float(np.nanmedian(error[:, KEYPOINTS.index("nose(tip)")])),
-                "pupil points median px": _part(error, "pupil", np.nanmedian),
-                "pupil centre median px": pupil.centre_px,
-                "pupil diameter r": f"{pupil.diameter_r:.2f}",
-            }
-        )
+        rows.append(_animal_row(animal, said))
     if 0 in judged.anchor:
         rows += _beside_anchor(judged)
     return rows
@@ -224,31 +209,32 @@ def _animals(judged: Judged) -> Rows:
 def _beside_anchor(judged: Judged) -> Rows:
     """Return the first fold's animals for our network and for Facemap's shape."""
     one = judged.folds[0]
-    chosen = one.of(video=False)
-    rows: Rows = []
-    for name, found in (("fold 0", one.said.found), ("fold 0, Facemap's shape", judged.anchor[0])):
-        truth = one.said.truth[chosen]
-        error = measures.distances(found[chosen], truth)
-        pupil = measures.pupil_error(found[chosen], truth, KEYPOINTS)
-        rows.append(
-            {
-                "animal": name,
-                "stills": int(chosen.sum()),
-                "face found %": 100 * float(one.said.face[chosen].mean()),
-                "eyelids median px": _part(error, "eye", np.nanmedian),
-                "nose median px": float(np.nanmedian(error[:, KEYPOINTS.index("nose(tip)")])),
-                "pupil points median px": _part(error, "pupil", np.nanmedian),
-                "pupil centre median px": pupil.centre_px,
-                "pupil diameter r": f"{pupil.diameter_r:.2f}",
-            }
-        )
-    return rows
+    other = one.said._replace(found=judged.anchor[0])
+    return [
+        _animal_row("fold 0", _pick(one.said, one.of(video=False))),
+        _animal_row("fold 0, Facemap's shape", _pick(other, one.of(video=False))),
+    ]
+
+
+def _animal_row(name: str, said: Predicted) -> dict[str, Any]:
+    error = measures.distances(said.found, said.truth)
+    pupil = measures.pupil_error(said.found, said.truth, KEYPOINTS)
+    return {
+        "animal": name,
+        "stills": len(said.face),
+        "face found %": 100 * float(said.face.mean()),
+        "eyelids median px": _part(error, "eye", np.nanmedian),
+        "nose median px": float(np.nanmedian(error[:, KEYPOINTS.index("nose(tip)")])),
+        "pupil points median px": _part(error, "pupil", np.nanmedian),
+        "pupil centre median px": pupil.centre_px,
+        "pupil diameter r": f"{pupil.diameter_r:.2f}",
+    }
 
 
 def _certainty(judged: Judged) -> Rows:
     rows: Rows = []
     for name, video in (("schroeder_face", False), ("facemap_g7c1, second video", True)):
-        said = predictions.joined([_chosen(one, one.of(video)) for one in judged.folds])
+        said = predictions.joined([_pick(one.said, one.of(video)) for one in judged.folds])
         told = measures.certainty(said.found, said.truth, KEYPOINTS)
         rows.append(
             {
@@ -279,10 +265,6 @@ def _at_rest(judged: Judged) -> Rows:
                     }
                 )
     return rows
-
-
-def _chosen(one: Fold, which: np.ndarray) -> Predicted:
-    return _pick(one.said, which)
 
 
 def _pick(said: Predicted, which: np.ndarray) -> Predicted:

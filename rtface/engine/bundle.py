@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,30 @@ FORMAT = 1
 NORMALISATIONS = ("percentile-1-99", "facemap")
 #: largest difference from the reference keypoints that counts as the same result, input px
 TOLERANCE_PX = 0.5
+#: edges for drawing, by name
+SKELETON = (
+    ("eye(back)", "eye(bottom)"),
+    ("eye(bottom)", "eye(front)"),
+    ("eye(front)", "eye(top)"),
+    ("eye(top)", "eye(back)"),
+    ("pupil(back)", "pupil(bottom)"),
+    ("pupil(bottom)", "pupil(front)"),
+    ("pupil(front)", "pupil(top)"),
+    ("pupil(top)", "pupil(back)"),
+    ("nose(top)", "nose(tip)"),
+    ("nose(tip)", "nose(bottom)"),
+    ("nose(bottom)", "mouth"),
+    ("mouth", "lowerlip"),
+    ("whisker(I)", "whisker(II)"),
+    ("whisker(II)", "whisker(III)"),
+)
+#: seeds of synthetic mice whose faces are the reference frames
+REFERENCE_SEEDS = (11, 12)
+
+
+def edges(names: Sequence[str]) -> list[list[int]]:
+    """Return the pairs of places in ``names`` to join in a drawing, where both ends are there."""
+    return [[names.index(a), names.index(b)] for a, b in SKELETON if {a, b} <= set(names)]
 
 
 @dataclass(frozen=True)

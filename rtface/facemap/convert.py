@@ -15,7 +15,7 @@ import onnx
 
 from rtface import facemap_pose
 from rtface.camera.film import Film
-from rtface.engine.bundle import FORMAT, Bundle
+from rtface.engine.bundle import FORMAT, REFERENCE_SEEDS, Bundle, edges
 from rtface.engine.onnx import OnnxEngine
 from rtface.facemap.graph import INPUT_SHAPE, write_graph
 from rtface.facemap.weights import NAMES, Weights, read_weights
@@ -25,21 +25,6 @@ LICENCE = (
     "Of the weights, not rtface's: Facemap's are published with code under GPL-3 and data under "
     "CC BY-NC 4.0; for your own, say here what holds"
 )
-#: edges for drawing, where both ends are there
-_EDGES = (
-    ("eye(back)", "eye(bottom)"),
-    ("eye(bottom)", "eye(front)"),
-    ("eye(front)", "eye(top)"),
-    ("eye(top)", "eye(back)"),
-    ("nose(top)", "nose(tip)"),
-    ("nose(tip)", "nose(bottom)"),
-    ("nose(bottom)", "mouth"),
-    ("mouth", "lowerlip"),
-    ("whisker(I)", "whisker(II)"),
-    ("whisker(II)", "whisker(III)"),
-)
-#: demonstration seeds whose faces are the reference inputs
-_REFERENCE_SEEDS = (11, 12)
 _FRAME_SHAPE = (480, 640)
 
 
@@ -100,12 +85,11 @@ def _write(
     model = write_graph(weights)
     onnx.checker.check_model(model)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
-    edges = [[names.index(a), names.index(b)] for a, b in _EDGES if {a, b} <= set(names)]
     about: dict[str, Any] = {
         "format": FORMAT,
         "name": name,
         "keypoints": list(names),
-        "skeleton": edges,
+        "skeleton": edges(names),
         "input": {"height": INPUT_SHAPE[0], "width": INPUT_SHAPE[1], "dtype": "float32"},
         "normalisation": facemap_pose.NORMALISATION,
         "score": "facemap: logistic function of the heat map's peak, 0.5 to 1",
@@ -145,7 +129,7 @@ def _write_reference(bundle: Bundle) -> None:
     height, width = _FRAME_SHAPE
     fit = facemap_pose.SquareFit(BBox(0, 0, width, height), bundle.input_shape)
     images, affines, answers = [], [], []
-    for seed in _REFERENCE_SEEDS:
+    for seed in REFERENCE_SEEDS:
         image, *affine = facemap_pose.prepare(_face(seed), fit)
         images.append(np.round(image))  # whole numbers take a third of the room
         affines.append(affine)

@@ -18,6 +18,7 @@ import onnxruntime
 import torch
 from torch import nn
 
+from rtface.engine.bundle import REFERENCE_SEEDS, edges
 from rtface.face import CROP
 from rtface.percentiles import percentile_affine
 from rtface.pose import Resampler
@@ -27,25 +28,6 @@ from rtface.train.score import PEAKS, Scoring
 from rtface.types import UserError
 
 OPSET = 17
-#: edges for drawing, by name
-SKELETON = (
-    ("eye(back)", "eye(bottom)"),
-    ("eye(bottom)", "eye(front)"),
-    ("eye(front)", "eye(top)"),
-    ("eye(top)", "eye(back)"),
-    ("pupil(back)", "pupil(bottom)"),
-    ("pupil(bottom)", "pupil(front)"),
-    ("pupil(front)", "pupil(top)"),
-    ("pupil(top)", "pupil(back)"),
-    ("nose(top)", "nose(tip)"),
-    ("nose(tip)", "nose(bottom)"),
-    ("nose(bottom)", "mouth"),
-    ("mouth", "lowerlip"),
-    ("whisker(I)", "whisker(II)"),
-    ("whisker(II)", "whisker(III)"),
-)
-#: demonstration seeds whose faces are the reference inputs
-REFERENCE_SEEDS = (11, 12)
 
 
 class Deployed(nn.Module):
@@ -181,9 +163,7 @@ def write_bundle(
             "format": 1,
             "name": name,
             "keypoints": list(names),
-            "skeleton": [
-                [names.index(a), names.index(b)] for a, b in SKELETON if {a, b} <= set(names)
-            ],
+            "skeleton": edges(names),
             "input": {"height": INPUT_SHAPE[0], "width": INPUT_SHAPE[1]},
             "crop": CROP._asdict(),
             "score": scoring._asdict(),
