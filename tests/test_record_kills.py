@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -385,7 +386,7 @@ def read_all(folder: Path) -> int:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("what", ["a bit", "a page", "a part"])
+@pytest.mark.parametrize("what", ["a bit", "a page", "the codec", "a part"])
 def test_damage_in_the_middle_of_a_video(small_session: Path, what: str) -> None:
     dice = random.Random(4)
     part = small_session / "cam1.0000.mkv"
@@ -399,6 +400,8 @@ def test_damage_in_the_middle_of_a_video(small_session: Path, what: str) -> None
             new[at] ^= 1 << dice.randrange(8)
         elif what == "a page":
             new[at : at + 4096] = bytes(len(new[at : at + 4096]))
+        elif what == "the codec":
+            new[raw.index(b"V_FFV1") + dice.randrange(6)] ^= 1 << dice.randrange(6)
         if what != "a part":
             part.write_bytes(new)
         if verify(small_session):  # else the bit was in what nothing depends on
@@ -408,3 +411,25 @@ def test_damage_in_the_middle_of_a_video(small_session: Path, what: str) -> None
         with open_session(small_session) as session:
             status = session.cameras["cam1"].frames[:]["status"]
         assert set(status.tolist()) <= {Status.IN_VIDEO, Status.NOT_WRITTEN}
+
+
+@pytest.mark.timeout(120)
+def test_damaged_times_put_no_frame_in_the_place_of_another(
+    small_session: Path, tmp_path: Path
+) -> None:
+    """A flipped bit in the time of a cluster lays its frames over those of another one."""
+    part = (small_session / "cam1.0000.mkv").read_bytes()
+    n = 0
+    for cluster in re.finditer(b"\x1f\x43\xb6\x75", part):
+        time_at = part.index(b"\xe7", cluster.end())
+        for bit in range(8 * (part[time_at + 1] & 0x7F)):
+            folder = tmp_path / f"{cluster.start()}-{bit}"
+            shutil.copytree(small_session, folder)
+            new = bytearray(part)
+            new[time_at + 2 + bit // 8] ^= 1 << bit % 8
+            (folder / "cam1.0000.mkv").write_bytes(new)
+            repair(folder)
+            assert verify(folder) == []
+            assert read_all(folder) > 20
+            n += 1
+    assert n >= 16

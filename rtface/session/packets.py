@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,7 +90,10 @@ def scan(path: Path, shape: tuple[int, int]) -> list[PacketRow]:
         return found
     try:
         with _opened(path) as container:
-            container.streams.video[0].thread_type = "NONE"
+            stream = container.streams.video[0]
+            if stream.codec_context is None:  # what names the codec is damaged
+                return found
+            stream.thread_type = "NONE"
             for packet in _packets(container):
                 found.append(_row(packet))
                 if len(found) == 1 and [_image(f).shape for f in packet.decode()] != [shape]:
@@ -105,11 +109,11 @@ def usable(wanted: list[tuple[int, int]], found: list[PacketRow]) -> list[bool]:
     A packet has to be there with its checksum, and so does every one back to the last that stands
     by itself.
     """
-    there = {row.pts_ms: row for row in found}
+    # by both: a damaged time may put a packet where another one belongs
+    there = {(row.pts_ms, row.crc): row.key for row in found}
     good, whole = [], False
-    for pts_ms, crc in wanted:
-        row = there.get(pts_ms)
-        whole = row is not None and row.crc == crc and (row.key or whole)
+    for at in wanted:
+        whole = at in there and (there[at] or whole)
         good.append(whole)
     return good
 
@@ -118,11 +122,7 @@ def images(
     path: Path, shape: tuple[int, int], wanted: list[tuple[int, int]]
 ) -> Iterator[tuple[int, Image]]:
     """Yield (pts in ms, image) of the wanted frames of a part that can be decoded, in order."""
-    good = {
-        at[0]
-        for at, is_good in zip(wanted, usable(wanted, scan(path, shape)), strict=True)
-        if is_good
-    }
+    good = set(compress(wanted, usable(wanted, scan(path, shape))))
     if not good:
         return
     try:
@@ -130,7 +130,9 @@ def images(
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for packet in _packets(container):
-                if _pts_ms(packet, stream) in good:
+                row = _row(packet)
+                if (row.pts_ms, row.crc) in good:
+                    good.discard((row.pts_ms, row.crc))
                     for frame in packet.decode():
                         yield _pts_ms(frame, stream), _image(frame)
             for frame in stream.decode(None):
