@@ -2,7 +2,7 @@
 
 Trains what is not trained yet (hours on two cores; everything is kept in --work and can be
 interrupted): a network per fold, one of Facemap's shape, and with --ship the one that saw
-everything. Judges them, prints tables, and puts the same tables into --doc.
+everything. Judges them, prints tables, draws the worst stills, and puts the tables into --doc.
 
 Needs the extra ``train`` and the folder of recordings (``RTFACE_DATA``).
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import _accuracy
+import _accuracy_tables as pages
 import _report
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -58,19 +59,21 @@ def run(args: argparse.Namespace) -> None:
         shop = recipe.Workshop(work, args.data, which, report)
         folds = 1 if args.quick else args.folds
         judged = _accuracy.judge(shop, folds, not args.no_anchor, 14 if args.quick else 1)
+        _accuracy.draw(judged, work / "worst")
         if args.ship:
             network = shop.network(args.ship_fold)
-    tables = _accuracy.tables(judged)
+    tables = pages.tables(judged)
     for title, rows in tables.items():
         _report.table(title, rows)
+    print(f"the worst stills of each network: {work / 'worst'}")
     results: dict[str, Any] = {"scoring": judged.scoring._asdict(), "tables": tables}
     if args.ship:
         training = shop.about(args.ship_fold)
         scoring = PEAKS if args.peaks else judged.scoring
         texts = {
-            title: _accuracy.markdown(rows)
+            title: pages.markdown(rows)
             for title, rows in tables.items()
-            if scoring is not PEAKS or title != _accuracy.CERTAINTY
+            if scoring is not PEAKS or title != pages.CERTAINTY
         }
         text = card.model_card(training, data.KEYPOINTS, texts, scoring)
         export.write_bundle(
@@ -79,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"written: {args.ship}")
     _report.write("accuracy", args, results)
     if args.doc:
-        _accuracy.put(tables, args.doc)
+        pages.put(tables, args.doc)
         print(f"written: {args.doc}")
 
 

@@ -254,6 +254,13 @@ def test_what_is_no_face_is_not_believed(change: object) -> None:
     assert not eyes.face
 
 
+@pytest.mark.parametrize(("sure", "believed"), [(0.04, True), (0.06, False)])
+def test_a_network_says_which_scores_are_believed(sure: float, believed: bool) -> None:
+    eyes = FaceFinder(SHAPE, NAMES, INPUT, CROP._replace(sure=sure))
+    eyes.update(points(score=0.05))
+    assert eyes.face == believed
+
+
 numbers = st.floats(width=32) | st.floats(-100, 900, width=32)
 
 
@@ -297,12 +304,15 @@ def test_the_lids_are_not_needed_and_the_rest_is() -> None:
         {"muzzle_px": 0, "along": 0, "down": 0},
         {"muzzle_px": 128, "along": "x", "down": 0},
         {"muzzle_px": float("nan"), "along": 0, "down": 0},
+        {"muzzle_px": 128, "along": 0, "down": 0, "sure": 0},
+        {"muzzle_px": 128, "along": 0, "down": 0, "sure": 1.5},
     ],
 )
 def test_a_crop_that_makes_no_sense_is_refused(told: object) -> None:
     with pytest.raises(ValueError):
         Crop.parse(told)
     assert Crop.parse({"muzzle_px": 128, "along": 0.42, "down": 0.2}) == CROP
+    assert Crop.parse(CROP._replace(sure=0.04)._asdict()).sure == 0.04
 
 
 def test_the_status_line_and_the_recording_say_it_once() -> None:

@@ -295,7 +295,8 @@ def test_the_export_equals_torch_and_the_bundle_is_whole(tmp_path):
     scoring = Scoring(0.3, 0.8, -0.5)
     export.write_bundle(network, tmp_path / "bundle", "test", {}, {}, scoring, card="# Card\n")
     bundle = load_bundle(tmp_path / "bundle")
-    assert bundle.crop == CROP
+    assert bundle.crop == CROP._replace(sure=scoring.sure)
+    assert scoring.sure == pytest.approx(1 / (1 + 3**0.8 * np.exp(-0.3)))
     assert bundle.about["score"] == scoring._asdict()
     engine = make_engine(bundle, "onnxruntime")
     deployed = export.Deployed(network, scoring)

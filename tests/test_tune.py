@@ -365,10 +365,10 @@ def test_a_scoring_is_carried_over_and_fitted_only_to_enough(tmp_path):
 def test_the_teachers_limit_depends_on_its_kind():
     scores = np.linspace(0.5, 0.9, 101, dtype=np.float32)[:, None].repeat(2, 1)
     scores[:, 1] = 0.5  # nothing but empty maps
-    least = distill.limits(scores, facemap=True)
+    least = distill.limits(scores, None)
     assert (scores[:, 0] >= least[0]).mean() == pytest.approx(0.9, abs=0.01)
     assert not (scores[:, 1] >= least[1]).any()
-    assert distill.limits(scores, facemap=False).tolist() == [0.5, 0.5]
+    assert distill.limits(scores, 0.25).tolist() == [0.25, 0.25]
 
 
 # --- distilling --------------------------------------------------------------------------------

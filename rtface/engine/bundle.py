@@ -115,7 +115,8 @@ class Bundle:
                     f"{self.folder / 'model.onnx'}: gives keypoints that are not finite numbers; "
                     "its weights are damaged: export the bundle again"
                 )
-            sure = keypoints[:, 2] > 0.5  # the peak of an unsure map may lie anywhere
+            # the peak of an unsure map may lie anywhere
+            sure = keypoints[:, 2] > (self.crop.sure if self.crop else 0.5)
             moved = np.abs(found[sure, :2] - keypoints[sure, :2])
             if not np.all(moved <= TOLERANCE_PX):
                 raise UserError(

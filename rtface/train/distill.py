@@ -13,6 +13,7 @@ import numpy as np
 from rtface.camera.video import declared_frames, probe, read_frames
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
+from rtface.face import SURE
 from rtface.facemap_pose import NORMALISATION, facemap_estimator
 from rtface.pose import PoseEstimator, finder_for
 from rtface.train.choose import HELD_OUT, evenly, most_different, thumbnail
@@ -24,8 +25,6 @@ from rtface.types import BBox, Float32Array, Pose, UInt8Image, UserError
 
 #: frames of which thumbnails are kept, of all videos together
 CANDIDATES = 3000
-#: scores of an rtface network below this label nothing
-SURE = 0.5
 #: of a Facemap-type network the least sure part of each keypoint's frames labels nothing: its
 #: likelihood is 0.5 for an empty map and has no scale that means the same for two networks
 UNSURE_PART = 0.1
@@ -116,9 +115,11 @@ class Teacher:
 
     def __init__(self, bundle: Bundle, box: BBox | None = None) -> None:
         self.bundle, self._box = bundle, box
-        self.facemap = bundle.normalisation == NORMALISATION
+        facemap = bundle.normalisation == NORMALISATION
+        #: scores above this are believed; None: likelihoods of Facemap's kind
+        self.sure = None if facemap else bundle.crop.sure if bundle.crop else SURE
         self._engine = make_engine(bundle, "onnxruntime")
-        self._find = None if self.facemap else Finder(bundle)
+        self._find = None if facemap else Finder(bundle)
         self._kept: dict[tuple[int, ...], Callable[[UInt8Image], Pose]] = {}
 
     def __call__(self, image: UInt8Image) -> Pose:
@@ -138,17 +139,18 @@ class Teacher:
         return self._kept[shape](image)
 
 
-def limits(scores: Float32Array, facemap: bool) -> Float32Array:
+def limits(scores: Float32Array, sure: float | None) -> Float32Array:
     """Return the score (K,) that a keypoint has to have to be learned, from those of N frames.
 
     Parameters
     ----------
     scores : ndarray (N, K)
-    facemap : bool
-        Whether they are likelihoods of Facemap's kind, 0.5 and more.
+    sure : float or None
+        What is believed of an rtface network; None: they are likelihoods of Facemap's kind, 0.5
+        and more.
     """
-    if not facemap:
-        return np.full(scores.shape[1], SURE, np.float32)
+    if sure is not None:
+        return np.full(scores.shape[1], sure, np.float32)
     least = np.quantile(scores, UNSURE_PART, axis=0)
     return np.maximum(least, np.nextafter(np.float32(0.5), np.float32(1))).astype(np.float32)
 
@@ -220,7 +222,7 @@ def distill(
     if not said[0]:
         raise UserError("the videos have no frame to learn from; give longer ones")
     both = [[pose for _, pose in part] for part in said]
-    least = limits(np.stack([pose.score for pose in both[0]]), teacher.facemap)
+    least = limits(np.stack([pose.score for pose in both[0]]), teacher.sure)
     names = (*start.names, *(name for name in teacher.bundle.names if name not in start.names))
     train, held = (
         [_labelled(one, pose, teacher.bundle.names, names, least) for one, pose in part]

@@ -165,7 +165,7 @@ def write_bundle(
             "keypoints": list(names),
             "skeleton": edges(names),
             "input": {"height": INPUT_SHAPE[0], "width": INPUT_SHAPE[1]},
-            "crop": CROP._asdict(),
+            "crop": CROP._replace(sure=scoring.sure)._asdict(),
             "score": scoring._asdict(),
             "normalisation": "percentile-1-99",
             "sha256": sums,

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from rtface.face import SURE
 from rtface.types import Float32Array
 
 #: a keypoint is right within this part of the eye's width (front to back corner) of the truth
@@ -20,17 +21,23 @@ RIGHT_WITHIN = 0.05
 class Scoring(NamedTuple):
     """``score = logistic(bias + by_peak * logit(peak) + by_spread * log(spread))``.
 
-    The spread is in px of the input.
+    Spreads are in px of the input; ``spread`` is the usual one, of the keypoints it was fitted to.
     """
 
     bias: float = 0.0
     by_peak: float = 1.0
     by_spread: float = 0.0
+    spread: float = 1.0
 
     def of(self, peak: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
         """Return scores, 0 to 1, of peaks (0 to 1) and spreads (input px) of any one shape."""
         sure = torch.logit(peak, 1e-6)
         return torch.sigmoid(self.bias + self.by_peak * sure + self.by_spread * torch.log(spread))
+
+    @property
+    def sure(self) -> float:
+        """What a peak that is just believed scores at the usual spread."""
+        return float(self.of(torch.tensor(SURE), torch.tensor(self.spread)))
 
 
 #: of a network nobody has judged yet: the bare peak
@@ -68,4 +75,5 @@ def fit_scoring(
         told = told + step
         if np.abs(step).max() < 1e-8:
             break
-    return Scoring(*(float(one) for one in told))
+    bias, by_peak, by_spread = (float(one) for one in told)
+    return Scoring(bias, by_peak, by_spread, float(np.median(spread)))
