@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
@@ -13,7 +14,7 @@ from rtface.camera.video import read_frames
 from rtface.engine import make_engine
 from rtface.engine.bundle import load_bundle
 from rtface.pose import PoseEstimator, find_face, finder_for
-from rtface.train import evaluate, fmnet, measures, pictures, predictions
+from rtface.train import data, evaluate, fmnet, measures, pictures, predictions
 from rtface.train.data import HELD_OUT_VIDEO, KEYPOINTS, Still, split
 from rtface.train.network import decode
 from rtface.train.predictions import Predicted
@@ -57,6 +58,10 @@ class Judged(NamedTuple):
     folds: list[Fold]
     anchor: dict[int, np.ndarray]  # keypoints of the same stills through the same boxes
     constant: np.ndarray  # (K, 2): the mean label of Facemap's first video
+    learned: Predicted  # what the first network says of the stills of it that it was trained on
+    outlines: list[
+        np.ndarray
+    ]  # (N, K, 2): across the outline at labels of ``learned``, and the 2nd
     rest: dict[str, dict[str, list[measures.Stillness]]]  # clip, network: each keypoint's
     scoring: Scoring
 
@@ -71,12 +76,27 @@ def judge(shop: Workshop, folds: int, anchor: bool, every: int = 1) -> Judged:
     if anchor:
         engine = predictions.TorchEngine(shop.anchor(0), fmnet.decode, KEYPOINTS)
         other[0] = predictions.through(engine, done[0].stills, done[0].said.boxes)
-    seen = [still.points for still in split(shop.facemap, 0)[0]]
+    seen = split(shop.facemap, 0)[0][::every]
+    judging = [still for still in done[0].stills if still.group == HELD_OUT_VIDEO]
     scorings = [_scoring([one for one in done if one is not left] or done) for left in done]
     scored = [_rescore(one, scoring) for one, scoring in zip(done, scorings, strict=True)]
-    flat = evaluate.mean_label(np.stack(seen))
+    flat = evaluate.mean_label(np.stack([still.points for still in seen]))
+    learned = predictions.predict(load_bundle(shop.bundle(0)), seen)
+    outlines = [_across(stills) for stills in (seen, judging)]
     rest = {name: _rest(shop, shop.data_dir / name, anchor, every) for name in CLIPS}
-    return Judged(scored, other, flat, rest, _scoring(done))
+    return Judged(scored, other, flat, learned, outlines, rest, _scoring(done))
+
+
+def _across(stills: Sequence[Still]) -> np.ndarray:
+    """Return (N, K, 2): the direction in which the picture changes most at each label."""
+    found = np.full((len(stills), len(KEYPOINTS), 2), np.nan)
+    for way, still in zip(found, stills, strict=True):
+        soft = cv2.GaussianBlur(data.read_gray(still.path).astype(np.float32), (0, 0), 4.0)
+        slope = np.stack(np.gradient(soft)[::-1], -1)
+        for k in np.flatnonzero(np.isfinite(still.points).all(1)):
+            x, y = still.points[k].round().astype(int).clip(0, np.array(soft.shape[::-1]) - 1)
+            way[k] = slope[y, x] / max(1e-6, float(np.hypot(*slope[y, x])))
+    return found
 
 
 def _rest(

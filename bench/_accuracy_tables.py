@@ -14,6 +14,8 @@ from rtface.train import measures, predictions
 from rtface.train.data import FOLDS, KEYPOINTS
 from rtface.train.predictions import Predicted
 
+#: keypoints on a smooth outline
+OUTLINE = ("nose(top)", "nose(tip)", "nose(bottom)", "mouth", "lowerlip", "eye(top)", "eye(bottom)")
 CERTAINTY = "What a score above 0.9 is worth"
 Rows = list[dict[str, Any]]
 
@@ -23,6 +25,7 @@ def tables(judged: Judged) -> dict[str, Rows]:
     return {
         "Facemap's mouse, second video": _video(judged),
         "The Schroeder lab's animals, each left out": _animals(judged),
+        "Across and along the outline": _outline(judged),
         CERTAINTY: _certainty(judged),
         "At rest, as if at 500 frames/s": _at_rest(judged),
     }
@@ -44,6 +47,7 @@ def _video(judged: Judged) -> Rows:
         errors.append(measures.distances(one.said.found[chosen], truth))
         places.append(one.said.found[chosen])
     error = np.mean(errors, 0)
+    learned = measures.distances(judged.learned.found, judged.learned.truth)
     averaged = measures.distances(np.mean(places, 0), truth)
     flat = measures.distances(np.broadcast_to(judged.constant, truth.shape), truth)
     first = judged.folds[0].of(video=True)
@@ -61,12 +65,34 @@ def _video(judged: Judged) -> Rows:
             "mean px (95 %)": str(mean),
             "each network": ", ".join(f"{_part(e, part, np.nanmean):.1f}" for e in errors),
             "networks averaged px": _part(averaged, part, np.nanmean),
+            "stills it learned px": _part(learned, part, np.nanmean),
             "constant px": _part(flat, part, np.nanmean),
         }
         if other is not None:
             apart = measures.distances(other[first], truth)
             row["first network px"] = _part(errors[0], part, np.nanmean)
             row["Facemap's shape px"] = _part(apart, part, np.nanmean)
+        rows.append(row)
+    return rows
+
+
+def _outline(judged: Judged) -> Rows:
+    """Return how far the first network is off across and along the outlines, on both videos."""
+    first = judged.folds[0]
+    said = (judged.learned, pick(first.said, first.of(video=True)))
+    rows: Rows = []
+    for name in OUTLINE:
+        k = KEYPOINTS.index(name)
+        row: dict[str, Any] = {"keypoint": name}
+        for title, one, across in zip(
+            ("learned", "second video"), said, judged.outlines, strict=True
+        ):
+            error, way = one.found[:, k, :2] - one.truth[:, k], across[:, k]
+            row[f"{title}: across, median px"] = float(np.nanmedian(np.abs((error * way).sum(-1))))
+            turned = way[:, ::-1] * [1, -1]
+            row[f"{title}: along, median px"] = float(
+                np.nanmedian(np.abs((error * turned).sum(-1)))
+            )
         rows.append(row)
     return rows
 

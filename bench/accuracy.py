@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import _accuracy
+import _accuracy_own
 import _accuracy_tables as pages
 import _report
 import torch
@@ -60,9 +61,10 @@ def run(args: argparse.Namespace) -> None:
         folds = 1 if args.quick else args.folds
         judged = _accuracy.judge(shop, folds, not args.no_anchor, 14 if args.quick else 1)
         _accuracy.draw(judged, work / "worst")
+        own = _accuracy_own.own_mouse(shop, args.quick)
         if args.ship:
             network = shop.network(args.ship_fold)
-    tables = pages.tables(judged)
+    tables = {**pages.tables(judged), "Tuned to an animal it never saw": own}
     for title, rows in tables.items():
         _report.table(title, rows)
     print(f"the worst stills of each network: {work / 'worst'}")

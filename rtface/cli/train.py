@@ -47,7 +47,7 @@ def train(
         typer.Option(metavar="NAME,...", help="Keypoints of yours that rtface does not know."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="How long to learn; 1500 by default.")
+        int | None, typer.Option(min=1, help="How long to learn; 400 by default.")
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="How long to learn, about, instead of steps.")
@@ -60,7 +60,7 @@ def train(
     """Tune a network to labels of your own mouse (needs the extra `train`).
 
     About a fifth of the videos or folders is held out and judges the result; of a single one its
-    last fifth. Takes about five minutes on two slow cores.
+    last fifth. Takes about two minutes on two slow cores.
     """
     _need_torch()
     if steps is not None and minutes is not None:
