@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,6 +158,12 @@ class _Proc:
                 "it has pupil or blink ROIs: Facemap blanked the pixels around them before it "
                 "computed motion, so live components will differ from the file's"
             )
+        areas = [area for name, area in self._places().items() if name != FULL]
+        if any(_overlap(one, two) for one, two in combinations(areas, 2)):
+            notes.append(
+                "motion ROIs overlap: Facemap subtracts the averages from the later one twice, so "
+                "its components in the file are off by a constant, and its motion is too low"
+            )
         if len(self._heights) > 1:
             notes.append("several views: components of 'full' are this view's part of the file's")
         return notes
@@ -219,6 +226,11 @@ class _Proc:
 
     def _fault(self, key: str, what: str) -> UserError:
         return UserError(f"{self._path}: {key}: {what}; name a _proc.npy that Facemap 1.0 wrote")
+
+
+def _overlap(one: Area, two: Area) -> bool:
+    rows = max(one.y0, two.y0) < min(one.y1, two.y1)
+    return rows and max(one.x0, two.x0) < min(one.x1, two.x1)
 
 
 def _sha256(path: Path) -> str:
