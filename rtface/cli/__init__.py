@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtface import __version__
-from rtface.cli import bridge, cameras, live, model, offline, prepare, session, train
+from rtface.cli import bridge, calibrate, cameras, live, model, offline, prepare, session, train
 from rtface.types import UserError
 
 app = typer.Typer(
@@ -75,6 +75,7 @@ for _command in (
     train.distill,
 ):
     app.command()(_command)
+app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(session.app, name="session")
 app.add_typer(bridge.app, name="bridge")
 app.add_typer(model.app, name="model")

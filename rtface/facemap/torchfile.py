@@ -1,22 +1,18 @@
 """Tables of tensors in files of ``torch.save``, read without torch and without running anything.
 
-Such a file is a zip archive with ``data.pkl``, a pickle, beside the bytes of each storage. A pickle
-is a program for a machine with a stack; the machine here knows the instructions that a table of
-tensors needs and makes dicts, lists, tuples, numbers, text and arrays. It never imports and never
-calls what a file names: a name that it does not know is refused.
+Such a file is a zip archive with ``data.pkl``, a pickle, beside the bytes of each storage.
 """
 
 from __future__ import annotations
 
-import pickletools
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from rtface.pickles import Name, Refused, run
 from rtface.types import UserError
 
 #: larger files are no keypoint networks, bytes
@@ -37,24 +33,10 @@ _TYPES = {
 }
 
 
-class _Refused(Exception):
-    """What a file asks for is no part of a table of tensors."""
-
-
-class _Name(NamedTuple):
-    """Something that a pickle names; never looked up."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-_DICT = _Name("collections", "OrderedDict")
-_TENSOR = _Name("torch._utils", "_rebuild_tensor_v2")
-_PARAMETER = _Name("torch._utils", "_rebuild_parameter")
-_NAMES = {_DICT, _TENSOR, _PARAMETER, *(_Name("torch", name) for name in _TYPES)}
+_DICT = Name("collections", "OrderedDict")
+_TENSOR = Name("torch._utils", "_rebuild_tensor_v2")
+_PARAMETER = Name("torch._utils", "_rebuild_parameter")
+_NAMES = {_DICT, _TENSOR, _PARAMETER, *(Name("torch", name) for name in _TYPES)}
 
 
 def read_tensors(path: Path) -> Any:
@@ -76,7 +58,7 @@ def read_tensors(path: Path) -> Any:
             f"{path}: is damaged, or is no file of PyTorch 1.6 or later (a zip archive); "
             "get it again, or save it again in PyTorch"
         ) from None
-    except _Refused as error:
+    except Refused as error:
         raise UserError(f"{path}: refused: {error}; nothing in it was run") from None
     except (
         *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
@@ -88,13 +70,13 @@ def read_tensors(path: Path) -> Any:
 
 def _read(archive: zipfile.ZipFile) -> Any:
     if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
-        raise _Refused(f"it holds more than {MOST_BYTES >> 30} GiB")
+        raise Refused(f"it holds more than {MOST_BYTES >> 30} GiB")
     found = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     if len(found) != 1:
-        raise _Refused("it is a zip archive, but not one of torch.save")
+        raise Refused("it is a zip archive, but not one of torch.save")
     folder = found[0].removesuffix("data.pkl")
     if archive.getinfo(found[0]).file_size > MOST_PICKLE_BYTES:
-        raise _Refused("its table of contents is too long for a network")
+        raise Refused("its table of contents is too long for a network")
     order = "<"
     if f"{folder}byteorder" in archive.namelist():
         order = ">" if archive.read(f"{folder}byteorder") == b"big" else "<"
@@ -102,122 +84,17 @@ def _read(archive: zipfile.ZipFile) -> Any:
     def storage(key: str, kind: str) -> np.ndarray:
         return np.frombuffer(archive.read(f"{folder}data/{key}"), order + _TYPES[kind])
 
-    return _Machine(storage).run(archive.read(found[0]))
-
-
-class _Machine:
-    """Follows a pickle's instructions, as far as tables of tensors have them.
-
-    Parameters
-    ----------
-    storage : callable
-        Returns the numbers of the storage of a key and a type.
-    """
-
-    def __init__(self, storage: Callable[[str, str], np.ndarray]) -> None:
-        self._storage = storage
-        self._stack: list[Any] = []
-        self._below: list[list[Any]] = []
-        self._memo: dict[int, Any] = {}
-        self._steps: dict[str, Callable[[Any], None]] = {
-            "GLOBAL": lambda names: self._name(*names.split(" ", 1)),
-            "STACK_GLOBAL": lambda _: self._name(*self._pop(2)),
-            "BINPERSID": lambda _: self._push(self._persistent(*self._pop(1))),
-            "REDUCE": lambda _: self._push(_made(*self._pop(2))),
-            "BUILD": lambda _: self._build(*self._pop(2)),
-            "MARK": lambda _: self._mark(),
-            "EMPTY_TUPLE": lambda _: self._push(()),
-            "EMPTY_LIST": lambda _: self._push([]),
-            "EMPTY_DICT": lambda _: self._push({}),
-            "TUPLE": lambda _: self._push(tuple(self._since_mark())),
-            "TUPLE1": lambda _: self._push(tuple(self._pop(1))),
-            "TUPLE2": lambda _: self._push(tuple(self._pop(2))),
-            "TUPLE3": lambda _: self._push(tuple(self._pop(3))),
-            "SETITEM": lambda _: self._set(self._pop(2)),
-            "SETITEMS": lambda _: self._set(self._since_mark()),
-            "APPEND": lambda _: self._extend(self._pop(1)),
-            "APPENDS": lambda _: self._extend(self._since_mark()),
-            "NONE": lambda _: self._push(None),
-            "NEWTRUE": lambda _: self._push(True),
-            "NEWFALSE": lambda _: self._push(False),
-            "MEMOIZE": lambda _: self._keep(len(self._memo)),
-            "PROTO": lambda _: None,
-            "FRAME": lambda _: None,
-        }
-        for name in ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"):
-            self._steps[name] = self._push
-        for name in ("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"):
-            self._steps[name] = self._push
-        for name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self._steps[name] = self._keep
-        for name in ("GET", "BINGET", "LONG_BINGET"):
-            self._steps[name] = lambda key: self._push(self._memo[key])
-
-    def run(self, program: bytes) -> Any:
-        """Return what the pickle describes."""
-        for code, argument, _ in pickletools.genops(program):
-            if code.name == "STOP":
-                (result,) = self._stack
-                return result
-            step = self._steps.get(code.name)
-            if step is None:
-                raise _Refused(f"its pickle uses {code.name}, which a table of tensors does not")
-            step(argument)
-        raise ValueError("it ends early")
-
-    def _push(self, value: Any) -> None:
-        self._stack.append(value)
-
-    def _pop(self, n: int) -> list[Any]:
-        if len(self._stack) < n:
-            raise ValueError("nothing left on its stack")
-        taken = self._stack[-n:]
-        del self._stack[-n:]
-        return taken
-
-    def _mark(self) -> None:
-        self._below.append(self._stack)
-        self._stack = []
-
-    def _since_mark(self) -> list[Any]:
-        items, self._stack = self._stack, self._below.pop()
-        return items
-
-    def _keep(self, key: int) -> None:
-        self._memo[key] = self._stack[-1]
-
-    def _name(self, module: str, name: str) -> None:
-        named = _Name(str(module), str(name))
-        if named not in _NAMES:
-            raise _Refused(f"it asks for {str(named)[:80]!r}, which a table of tensors does not")
-        self._push(named)
-
-    def _set(self, items: list[Any]) -> None:
-        target = self._stack[-1]
-        if type(target) is not dict:
-            raise _Refused("it sets items of something other than a dict")
-        target.update(zip(items[0::2], items[1::2], strict=True))
-
-    def _extend(self, items: list[Any]) -> None:
-        target = self._stack[-1]
-        if type(target) is not list:
-            raise _Refused("it appends to something other than a list")
-        target.extend(items)
-
-    def _build(self, target: Any, _state: Any) -> None:
-        # a dict's own attributes: torch keeps versions there
-        if type(target) is not dict:
-            raise _Refused("it sets the state of something other than a dict")
-        self._push(target)
-
-    def _persistent(self, identity: Any) -> np.ndarray:
+    def persistent(identity: Any) -> np.ndarray:
         what, kind, key, _device, n = identity
-        if what != "storage" or not isinstance(kind, _Name) or kind.name not in _TYPES:
-            raise _Refused(f"it refers to {str(what)[:40]!r} outside itself")
-        numbers = self._storage(str(key), kind.name)
+        if what != "storage" or not isinstance(kind, Name) or kind.name not in _TYPES:
+            raise Refused(f"it refers to {str(what)[:40]!r} outside itself")
+        numbers = storage(str(key), kind.name)
         if len(numbers) != n:
             raise ValueError(f"storage {key} has {len(numbers)} numbers, not {n}")
         return numbers
+
+    program = archive.read(found[0])
+    return run(program, "a table of tensors", _NAMES, _made, _built, persistent)
 
 
 def _made(maker: Any, arguments: Any) -> Any:
@@ -229,7 +106,13 @@ def _made(maker: Any, arguments: Any) -> Any:
         return _tensor(storage, offset, tuple(shape), tuple(strides))
     if maker == _PARAMETER and isinstance(arguments[0], np.ndarray):
         return arguments[0]
-    raise _Refused(f"it calls {str(maker)[:80]!r}")
+    raise Refused(f"it calls {str(maker)[:80]!r}")
+
+
+def _built(target: Any, _state: Any) -> None:
+    # a dict's own attributes: torch keeps versions there
+    if type(target) is not dict:
+        raise Refused("it sets the state of something other than a dict")
 
 
 def _tensor(

@@ -15,16 +15,12 @@ their name instead.
 
 from __future__ import annotations
 
-import argparse
-import os
 import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from facemap_env import main
 
 ROOT = Path(__file__).parent.parent.parent
 TRAINED = ROOT / "tests" / "data"
@@ -167,40 +163,5 @@ def ask(out: Path) -> None:
         print(f"{folder.name}: channels {channels}, {n} keypoints", flush=True)
 
 
-def environment(folder: Path) -> Path:
-    """Return the Python of a new virtual environment with Facemap in it."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder / "bin" / "python"
-    # its metadata leaves out matplotlib and pandas, and it needs older ones than pip would choose
-    for packages in (["torch==2.13.0"], ["facemap"], ["numpy==1.26.4", "pandas<3", "matplotlib"]):
-        subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
-    return python
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--small", action="store_true", help="the committed cases")
-    parser.add_argument("--python", type=Path, help="a Python that has Facemap")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.inside:
-        ask(arguments.out)
-        return
-    prepare(arguments.out, arguments.small)
-    with tempfile.TemporaryDirectory() as temporary:
-        python = arguments.python or environment(Path(temporary) / "venv")
-        # Facemap looks for its files when it is imported, and downloads what is not there
-        models = Path(temporary) / "home" / ".facemap" / "models"
-        models.mkdir(parents=True)
-        for name in ("facemap_model_params.pth", "facemap_model_state.pt"):
-            (models / name).touch()
-        subprocess.run(
-            [python, __file__, "--inside", arguments.out],
-            check=True,
-            env=os.environ | {"HOME": str(models.parent.parent)},
-        )
-
-
 if __name__ == "__main__":
-    main()
+    main(__file__, __doc__, prepare, ask)

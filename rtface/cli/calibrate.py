@@ -1,0 +1,162 @@
+"""Commands that make, of recordings, what a rig needs to know before it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rtface.types import UserError
+
+if TYPE_CHECKING:
+    from rtface.motion.masks import Masks
+
+app = typer.Typer(no_args_is_help=True, help="Make what a rig needs to know of recordings.")
+
+
+@app.callback()
+def _group() -> None:
+    pass  # keeps `calibrate motion` two words while there is one command
+
+
+@app.command()
+def motion(
+    out: Annotated[Path, typer.Option(metavar="masks.npz", help="File to write.")],
+    video: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Video of the camera; may be given again."),
+    ] = None,
+    proc: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE_proc.npy", help="Take Facemap's masks as they are."),
+    ] = None,
+    bin_px: Annotated[
+        int, typer.Option("--bin", min=1, max=16, help="Side of a block of pixels, px.")
+    ] = 4,
+    components: Annotated[
+        int, typer.Option(min=1, max=2000, help="At most so many for each area.")
+    ] = 500,
+    roi: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y,W,H", help="Rectangle in px, an area of its own; again."),
+    ] = None,
+    full: Annotated[bool, typer.Option(help="Masks of the whole frame.")] = True,
+    motion_masks: Annotated[
+        bool, typer.Option("--motion/--no-motion", help="Of the motion (motSVD).")
+    ] = True,
+    movie_masks: Annotated[
+        bool, typer.Option("--movie/--no-movie", help="Of the frames themselves (movSVD).")
+    ] = False,
+    view: Annotated[
+        int | None, typer.Option(min=0, help="With --from: which of several views at once.")
+    ] = None,
+) -> None:
+    """Make the masks of motion components: of videos, or of a file that Facemap made.
+
+    Writes a picture of the first masks beside them. Nothing in Facemap's file is run.
+    """
+    from rtface.motion.masks import save_masks
+    from rtface.motion.pictures import draw_masks
+
+    if bool(video) == bool(proc):
+        raise UserError("give either --video or --from")
+    if out.suffix != ".npz":
+        raise UserError(f"{out}: name a file that ends in .npz for --out")
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(f"{out}: is a folder or in none that exists; name a file for --out")
+    notes: Sequence[str] = ()
+    if proc is not None:
+        from rtface.motion.procfile import load_proc
+
+        made, notes = load_proc(proc, view)
+    else:
+        made = _fit(
+            video or [], bin_px, components, _rois(roi or []), full, motion_masks, movie_masks
+        )
+    save_masks(out, made)
+    picture = out.with_suffix(".png")
+    draw_masks(picture, made)
+    for line in _lines(made):
+        print(line)
+    for note in notes:
+        print(f"note: {note}")
+    print(f"masks {made.identity[:12]} -> {out}, picture {picture}")
+
+
+def _rois(texts: Sequence[str]) -> list[tuple[int, int, int, int]]:
+    """Return rectangles from their texts."""
+    found = []
+    for text in texts:
+        try:
+            x, y, width, height = (int(word) for word in text.split(","))
+        except ValueError:
+            raise UserError(
+                f"--roi {text}: must be X,Y,W,H in whole px, as 100,50,200,120"
+            ) from None
+        found.append((x, y, width, height))
+    return found
+
+
+def _fit(
+    videos: Sequence[Path],
+    bin_px: int,
+    components: int,
+    rois: Sequence[tuple[int, int, int, int]],
+    full: bool,
+    motion_masks: bool,
+    movie_masks: bool,
+) -> Masks:
+    """Return masks of videos, with a bar for each of the two passes."""
+    from functools import partial
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from rtface.camera.video import declared_frames, read_frames
+    from rtface.motion.fit import fit_masks
+
+    declared = [declared_frames(path) for path in videos]
+    total = sum(n or 0 for n in declared) if all(declared) else None
+    console = Console(stderr=True)
+    bars = Progress(console=console, disable=not console.is_terminal)
+    tasks: list[object] = []
+
+    def on_progress(stage: int, frames: int) -> None:
+        if len(tasks) < stage:
+            bars.start()  # not before the first frame: a refused file gets one line alone
+            tasks.append(bars.add_task(("", "averages", "masks")[stage], total=total))
+        bars.update(tasks[-1], completed=frames)  # type: ignore[arg-type]
+
+    try:
+        return fit_masks(
+            [partial(read_frames, path) for path in videos],
+            bin_px,
+            components,
+            rois,
+            full,
+            motion_masks,
+            movie_masks,
+            on_progress,
+        )
+    finally:
+        if tasks:
+            bars.stop()
+
+
+def _lines(masks: Masks) -> list[str]:
+    """Return what was made, a line per area and kind."""
+    lines = [f"frames of {masks.width}x{masks.height}, bin {masks.bin_px} px"]
+    for area in masks.areas:
+        for kind, basis in (("motion", area.motion), ("movie", area.movie)):
+            if basis is not None:
+                share = float(basis.explained.sum())
+                what = (
+                    f"{100 * share:.1f} % of the variance" if share == share else "as in the file"
+                )
+                lines.append(
+                    f"{area.name:8} {kind:8} {basis.masks.shape[1]} components of "
+                    f"{area.area.pixels} bins, {what}"
+                )
+    return lines

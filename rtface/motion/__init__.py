@@ -1,0 +1,1 @@
+"""Facemap's motion and movie components, frame by frame: pure functions and their files."""
