@@ -22,7 +22,7 @@ from rtface.types import UserError
 #: of the pictures of a step: Facemap's stills, synthetic faces; and with the Schroeder lab's
 SHARED = (0.35, 0.65)
 SHARES = (0.25, 0.30, 0.45)
-LAST = (0.35, 0.45, 0.20)
+LAST = (0.35, 0.40, 0.25)
 #: says what is being made, how much of it is done (0 to 1), and the loss
 Report = Callable[[str, float, float], None]
 
@@ -48,8 +48,8 @@ class Recipe(NamedTuple):
 
     n_faces: int = 900
     shared: fit.Schedule = fit.Schedule(7000, 16, 2.5e-3)
-    together: fit.Schedule = fit.Schedule(1800, 16, 1.2e-3)
-    last: fit.Schedule = fit.Schedule(1000, 16, 8e-4, strength=0.4)
+    together: fit.Schedule = fit.Schedule(4500, 16, 1.5e-3)
+    last: fit.Schedule = fit.Schedule(2600, 16, 1.2e-3, strength=0.6)
     anchor: fit.Schedule = fit.Schedule(3200, batch=8, rate=1.5e-3)
     channels: tuple[int, int, int, int, int] = (16, 32, 64, 128, 200)
 

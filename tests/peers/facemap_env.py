@@ -1,4 +1,7 @@
-"""Runs a script in an environment that has Facemap: what the scripts beside it share."""
+"""Runs a script in an environment that has Facemap: what the scripts beside it share.
+
+``python tests/peers/facemap_env.py FOLDER`` only makes the environment.
+"""
 
 from __future__ import annotations
 
@@ -47,3 +50,7 @@ def main(
             check=True,
             env=os.environ | {"HOME": str(models.parent.parent)},
         )
+
+
+if __name__ == "__main__":
+    environment(Path(sys.argv[1]))

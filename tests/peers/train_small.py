@@ -17,7 +17,7 @@ import torch
 from rtface.facemap.weights import NAMES
 from rtface.train import data, fit, fmnet
 
-CHANNELS = (8, 16, 32, 32, 50)
+CHANNELS = (4, 8, 16, 16, 24)
 OUT = Path(__file__).parent.parent / "data" / "fmnet_small.pt"
 
 
