@@ -25,7 +25,7 @@ from rtface.train.network import Network, decode  # noqa: E402
 from rtface.train.score import Scoring, fit_scoring  # noqa: E402
 from rtface.types import UserError  # noqa: E402
 
-pytestmark = pytest.mark.networks
+pytestmark = [pytest.mark.networks, pytest.mark.timeout(180)]  # fitting, on a busy machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("RTFACE_DATA", REPOSITORY / "../shared/data"))
@@ -459,12 +459,13 @@ def test_scoring_recovers_the_chances_that_made_its_data():
     chance = true.of(torch.from_numpy(peak), torch.from_numpy(spread)).numpy()
     right = random.uniform(size=20_000) < chance
     found = fit_scoring(peak, spread, right, np.ones(20_000, np.float32))
-    np.testing.assert_allclose(found, true, atol=0.12)
+    np.testing.assert_allclose(found[:3], true[:3], atol=0.12)
+    assert found.spread == pytest.approx(np.median(spread))
     # what weighs nothing says nothing
     weight = np.r_[np.ones(20_000), np.zeros(500)].astype(np.float32)
     more = [np.r_[one, one[:500]] for one in (peak, spread)]
     again = fit_scoring(*more, np.r_[right, ~right[:500]], weight)
-    np.testing.assert_allclose(again, found, atol=1e-4)
+    np.testing.assert_allclose(again[:3], found[:3], atol=1e-4)
     assert Scoring().of(torch.tensor(0.8), torch.tensor(3.0)) == pytest.approx(0.8)
 
 

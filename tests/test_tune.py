@@ -357,6 +357,9 @@ def test_a_scoring_is_carried_over_and_fitted_only_to_enough(tmp_path):
     about["score"] = {"bias": 1, "by_peak": 2, "by_spread": -3}
     (folder / "model.json").write_text(json.dumps(about), encoding="utf-8")
     assert judge.kept_scoring(load_bundle(folder)) == Scoring(1, 2, -3)
+    about["score"]["spread"] = 4
+    (folder / "model.json").write_text(json.dumps(about), encoding="utf-8")
+    assert judge.kept_scoring(load_bundle(folder)) == Scoring(1, 2, -3, 4)
     about["score"] = "facemap: 0.5 to 1"
     (folder / "model.json").write_text(json.dumps(about), encoding="utf-8")
     assert judge.kept_scoring(load_bundle(folder)) == Scoring()

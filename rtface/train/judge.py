@@ -121,8 +121,8 @@ def _number(value: Any) -> Any:
 def kept_scoring(start: Bundle) -> Scoring:
     """Return the scoring of a bundle; bare peaks if it has none."""
     told = start.about.get("score")
-    if isinstance(told, dict) and set(told) == set(Scoring._fields):
-        return Scoring(*(float(told[name]) for name in Scoring._fields))
+    if isinstance(told, dict) and {"spread", *told} == set(Scoring._fields):
+        return Scoring(**{name: float(value) for name, value in told.items()})
     return Scoring()
 
 
