@@ -18,6 +18,7 @@ import rtface
 from rtface.session.verify import verify
 from rtface.types import CAUSES, Flag
 
+pytestmark = pytest.mark.cameras
 VIKY = Path(genicam.__file__).parent / "viky.cti"
 CAMERA = """kind = "genicam"
 producer = "{cti}"
@@ -128,7 +129,6 @@ def check_times(results: np.ndarray, log: np.ndarray) -> None:
     assert np.median(results["exposure_err_ns"][late]) < 1_000_000
 
 
-@pytest.mark.cameras
 @pytest.mark.timeout(120)
 def test_a_camera_that_is_unplugged_comes_back_as_a_new_segment(
     tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
@@ -168,7 +168,6 @@ def test_a_camera_that_is_unplugged_comes_back_as_a_new_segment(
     assert "segment 1" in remarks[-1], remarks
 
 
-@pytest.mark.cameras
 @pytest.mark.timeout(60)
 def test_unplugged_ends_the_run_if_the_rig_says_so(
     tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
@@ -193,7 +192,6 @@ def give_edges(simulator: Simulator, n: int, period_s: float) -> None:
         time.sleep(period_s)
 
 
-@pytest.mark.cameras
 @pytest.mark.timeout(180)
 def test_a_triggered_session_keeps_its_segment_through_pauses(
     tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
@@ -219,7 +217,6 @@ def test_a_triggered_session_keeps_its_segment_through_pauses(
     assert (simulator.log()["what"] == TRIGGER_MISSED).sum() == 1
 
 
-@pytest.mark.cameras
 @pytest.mark.timeout(60)
 def test_software_triggers_by_the_control_port(
     tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
@@ -261,7 +258,6 @@ def test_viky_has_no_clock_and_everything_works(tmp_path: Path, tiny_bundle: Pat
     assert verify(only_session(tmp_path)) == []
 
 
-@pytest.mark.cameras
 @pytest.mark.timeout(60)
 def test_cameras_prints_a_rig_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulator = Simulator(tmp_path / "sim", {"user_id": "face"}, {"names": "pgr", "tick_hz": 8000})

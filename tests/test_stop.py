@@ -16,6 +16,8 @@ from videofiles import cut, pictures, write
 from rtface.rings import FrameRingWriter
 from rtface.types import CameraInfo
 
+pytestmark = pytest.mark.slow
+
 
 def gone_within(pids: list[int], seconds: float) -> float:
     """Wait until none of the processes is alive; return how long it took."""
@@ -86,7 +88,6 @@ def test_files_of_others_in_the_ring_directory_stay(
     assert [path.name for path in ring_dir.iterdir()] == [mine.name]
 
 
-@pytest.mark.slow
 def test_a_ring_of_another_run_is_not_taken_for_ones_own(tmp_path: Path, tiny_bundle: Path) -> None:
     # as an acquisition process that outlives its killed supervisor for a second holds it
     left = FrameRingWriter("cam1", CameraInfo(240, 320, 8, 100.0), 0.1, "another run")
@@ -108,7 +109,6 @@ def test_files_in_the_users_folder_do_not_stand_in_for_modules(
         assert program.stop()[0] == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["acquire cam1", "track cam1"])
 @pytest.mark.parametrize(
     ("how", "told"),
@@ -163,7 +163,6 @@ def test_children_end_when_the_supervisor_is_killed(
     assert list(ring_dir.iterdir()) == []  # they had time to remove their rings
 
 
-@pytest.mark.slow
 def test_a_hanging_child_is_killed_and_counted(tmp_path: Path, tiny_bundle: Path) -> None:
     with running(tmp_path, tiny_bundle, SMALL) as program:
         pids = program.pids()
@@ -183,7 +182,6 @@ def refused(program: Program) -> str:
     return lines[0]
 
 
-@pytest.mark.slow
 def test_two_runs_of_one_camera_name(tmp_path: Path, tiny_bundle: Path) -> None:
     with running(tmp_path, tiny_bundle, SMALL) as first:
         line = refused(Program(tmp_path, SMALL, tiny_bundle, "onnxruntime", ""))
@@ -192,7 +190,6 @@ def test_two_runs_of_one_camera_name(tmp_path: Path, tiny_bundle: Path) -> None:
         assert first.status()["lifecycle"] == "running"  # and the first did not notice
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("key", ["control_port", "data_port", "status_port"])
 def test_a_port_in_use(tmp_path: Path, tiny_bundle: Path, key: str) -> None:
     with zmq.Context() as context, context.socket(zmq.PUB) as socket:
@@ -217,7 +214,6 @@ def test_a_port_in_use(tmp_path: Path, tiny_bundle: Path, key: str) -> None:
         assert str(port) in checked.stderr
 
 
-@pytest.mark.slow
 def test_a_stale_ring_of_a_killed_run_is_in_nobodys_way(
     tmp_path: Path, tiny_bundle: Path, ring_dir: Path
 ) -> None:
