@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import DATA, ROOT
 from motion_cases import CASES, Case, frames
 
 from rtface.camera.video import read_frames
@@ -57,7 +57,7 @@ def projected(masks: Masks, images: np.ndarray) -> list[dict[str, np.ndarray]]:
 def test_the_cases_are_there() -> None:
     assert {name_of(path) for path in COMMITTED.glob("*_proc.npy")} == set(CASES)
     if MADE:
-        assert len(list(Path(MADE).glob("clip*_proc.npy"))) == 3
+        assert len(list(Path(MADE).glob("clip*_proc.npy"))) == (3 if DATA.is_dir() else 0)
     assert sum(path.stat().st_size for path in COMMITTED.iterdir()) < 150_000
 
 

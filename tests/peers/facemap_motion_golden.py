@@ -66,7 +66,7 @@ def prepare(out: Path, small: bool) -> None:
             files.append([str(path) for path in of_view])
         videos = [list(at_once) for at_once in zip(*files, strict=True)]
         asked[name] = {"videos": videos, "bin": case.bin_px, "rois": case.rois}
-    clip = Path(os.environ.get("RTFACE_DATA", "")) / CLIP
+    clip = Path(os.environ.get("RTFACE_DATA", ROOT.parent / "shared" / "data")) / CLIP
     if not small and clip.is_file():
         for name, (bin_px, rois) in CLIP_CASES.items():
             asked[name] = {"videos": [[str(clip)]], "bin": bin_px, "rois": rois}
