@@ -59,9 +59,7 @@ class Judged(NamedTuple):
     anchor: dict[int, np.ndarray]  # keypoints of the same stills through the same boxes
     constant: np.ndarray  # (K, 2): the mean label of Facemap's first video
     learned: Predicted  # what the first network says of the stills of it that it was trained on
-    outlines: list[
-        np.ndarray
-    ]  # (N, K, 2): across the outline at labels of ``learned``, and the 2nd
+    outlines: list[np.ndarray]  # (N, K, 2) across the outline: of ``learned``, of the 2nd video
     rest: dict[str, dict[str, list[measures.Stillness]]]  # clip, network: each keypoint's
     scoring: Scoring
 

@@ -10,8 +10,13 @@ from __future__ import annotations
 
 import io
 import pickletools
-from collections.abc import Callable, Collection
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, NamedTuple
+
+from rtface.types import UserError
 
 
 class Refused(Exception):
@@ -26,6 +31,27 @@ class Name(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a file that ``run`` refuses or finds damaged.
+
+    Raises
+    ------
+    UserError
+        Names the file.
+    """
+    try:
+        yield
+    except Refused as error:
+        raise UserError(f"{path}: refused: {error}; nothing in it was run") from None
+    except (
+        *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
+        *(zlib.error, EOFError, RuntimeError, NotImplementedError, MemoryError),
+    ) as error:
+        detail = " ".join(str(error).split())[:120]
+        raise UserError(f"{path}: is damaged ({detail}); get it again") from None
 
 
 def _nothing_outside(_identity: Any) -> Any:

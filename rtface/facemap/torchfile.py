@@ -6,13 +6,12 @@ Such a file is a zip archive with ``data.pkl``, a pickle, beside the bytes of ea
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rtface.pickles import Name, Refused, run
+from rtface.pickles import Name, Refused, refusing, run
 from rtface.types import UserError
 
 #: larger files are no keypoint networks, bytes
@@ -49,7 +48,7 @@ def read_tensors(path: Path) -> Any:
         to be run; names the file.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with refusing(path), zipfile.ZipFile(path) as archive:
             return _read(archive)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from None
@@ -58,14 +57,6 @@ def read_tensors(path: Path) -> Any:
             f"{path}: is damaged, or is no file of PyTorch 1.6 or later (a zip archive); "
             "get it again, or save it again in PyTorch"
         ) from None
-    except Refused as error:
-        raise UserError(f"{path}: refused: {error}; nothing in it was run") from None
-    except (
-        *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
-        *(zlib.error, EOFError, RuntimeError, NotImplementedError, MemoryError),
-    ) as error:
-        detail = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: is damaged ({detail}); get it again") from None
 
 
 def _read(archive: zipfile.ZipFile) -> Any:

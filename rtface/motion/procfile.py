@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rtface.motion.binning import MOST_BIN, Area
 from rtface.motion.masks import FULL, AreaMasks, Basis, Masks, basis_fault
-from rtface.pickles import Name, Refused, run
+from rtface.pickles import Name, Refused, refusing, run
 from rtface.types import Float32Array, UserError
 
 Array = npt.NDArray[Any]
@@ -46,7 +46,7 @@ def read_proc(path: Path) -> dict[str, Any]:
         be run; names the file.
     """
     try:
-        with path.open("rb") as file:
+        with refusing(path), path.open("rb") as file:
             if file.read(6) != b"\x93NUMPY":
                 raise UserError(f"{path}: is no .npy file; name a _proc.npy of Facemap")
             file.seek(0)
@@ -60,14 +60,6 @@ def read_proc(path: Path) -> dict[str, Any]:
             found = outer.item() if isinstance(outer, np.ndarray) and outer.shape == () else None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}; name a _proc.npy of Facemap") from None
-    except Refused as error:
-        raise UserError(f"{path}: refused: {error}; nothing in it was run") from None
-    except (
-        *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
-        *(EOFError, RuntimeError, NotImplementedError, MemoryError),
-    ) as error:
-        detail = " ".join(str(error).split())[:120]
-        raise UserError(f"{path}: is damaged ({detail}); get it again") from None
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds no dict; name a _proc.npy of Facemap")
     return found
