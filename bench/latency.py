@@ -199,7 +199,7 @@ def message_sizes(n_keypoints: int) -> list[int]:
     """Bytes of the frames of a pose message as the program sends it."""
     t = time.perf_counter_ns()
     pose = Pose(np.zeros((n_keypoints, 3), np.float32))
-    ledger = Ledger(1000, 0, 1000, t, t, t, t, t, t, t, 5_000_000, 1, 0, 0, 1)
+    ledger = Ledger(1000, 0, 1000, t, t, t, t, t, t, t, t, t, 5_000_000, 1, 0, 0, 1)
     return [len(one) for one in wire.encode_pose(TOPIC.decode(), "0" * 16, Result(9, ledger, pose))]
 
 

@@ -35,7 +35,7 @@ def costs(n: int) -> list[dict[str, Any]]:
     image = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
     own = np.empty_like(image)
     stamp, lost = Stamp(0, 1, 2, 3), Lost()
-    ledger = Ledger(*range(15))
+    ledger = Ledger(*range(17))
     pose = Pose(np.zeros((N_KEYPOINTS, 3), np.float32))
 
     def write_frame() -> None:

@@ -51,7 +51,7 @@ def measure(n_keypoints: int, n: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     pose = Pose(rng.uniform(0, 640, (n_keypoints, 3)).astype(np.float32))
     t = 86_400_000_000_000  # a day after boot
-    ledger = Ledger(100_000, 0, 100_007, t, *[t + i * 1000 for i in range(6)], 5000, 1, 7, 3, 1)
+    ledger = Ledger(100_000, 0, 100_007, t, *[t + i * 1000 for i in range(8)], 5000, 1, 7, 3, 1)
     pairs = forms(Result(99_997, ledger, pose))
     encode: dict[str, list[int]] = {name: [] for name in pairs}
     decode: dict[str, list[int]] = {name: [] for name in pairs}

@@ -13,6 +13,35 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+Box = Annotated[tuple[int, int, int, int], Field(strict=False)]
+
+
+class MotionSection(Section):
+    """Motion components of a camera: with masks, or from those of its first seconds."""
+
+    masks: str | None = Field(
+        None,
+        min_length=1,
+        pattern=r"^[^\x00]*$",
+        description="file of `rtface calibrate motion`; left out: fitted to the first fit_s",
+    )
+    components: int = Field(500, ge=1, le=2000, description="of each area, at most")
+    fast: bool = Field(False, description="round the masks: faster, and stated how much worse")
+    check: bool = Field(
+        True, description="end the run if the camera no longer sees what the masks were made of"
+    )
+    bin: int = Field(4, ge=1, le=16, description="without masks: side of a block of pixels, px")
+    roi: tuple[Box, ...] = Field(
+        (),
+        strict=False,
+        max_length=8,
+        description="without masks: areas beside the whole frame: left, top, width, height, px",
+    )
+    fit_s: float = Field(
+        60.0, ge=1, le=3600, description="without masks: how much of the beginning they are of, s"
+    )
+
+
 class CameraBase(Section):
     """What every kind of camera has."""
 
@@ -53,6 +82,7 @@ class CameraBase(Section):
     latency: str | None = Field(
         None, min_length=1, description="file of calibration/latency.py, instead of delay_us"
     )
+    motion: MotionSection | None = Field(None, description="stream motion components, too")
 
     @model_validator(mode="after")
     def _exposure_is_known(self) -> CameraBase:

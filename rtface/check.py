@@ -18,6 +18,7 @@ from rtface.engine.bundle import Bundle, load_bundle
 from rtface.publish import bind
 from rtface.rings import FrameRingWriter, ResultRingWriter
 from rtface.session.video import check_encoder
+from rtface.signals import motion_stage
 from rtface.timing import timing_of
 from rtface.track import describe, estimator_for, face_mode
 from rtface.types import Engine, UserError
@@ -89,16 +90,20 @@ def _check_camera(
     estimator = estimator_for(rig, name, bundle, engine, info)
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))
-    about = describe(rig, name, "check", bundle, info)
-    rings.enter_context(
-        closing(ResultRingWriter(name, len(bundle.names), rig.ring.results_s, info.rate_hz, about))
+    motion = motion_stage(rig.camera[name].motion, name, info)
+    about = describe(rig, name, "check", bundle, info, motion)
+    ring = ResultRingWriter(
+        name, len(bundle.names), rig.ring.results_s, info.rate_hz, about, about["signals"]
     )
+    rings.enter_context(closing(ring))
     image = frames.begin()
     image.fill(0)
     times = []
     for _ in range(20):
         start = time.perf_counter()
-        estimator(image)
+        pose = estimator(image)
+        if motion:
+            motion(image, pose, True)
         times.append(time.perf_counter() - start)
     tracked_ms, period_ms = 1e3 * float(np.median(times)), 1e3 / info.rate_hz
     keeps_up = "keeps up" if tracked_ms < 0.8 * period_ms else "will skip frames"

@@ -13,11 +13,13 @@ import zmq
 
 from rtface import wire
 from rtface.ping import Offset, RemoteClock
-from rtface.types import HOST_TIMES, UserError
+from rtface.types import HOST_TIMES, SIGNAL_TOPICS, UserError
 from rtface.wire import Message
 
 DATA = "tcp://127.0.0.1:5581"
 CONTROL = "tcp://127.0.0.1:5580"
+#: what can be subscribed to
+TOPICS = ("pose", *SIGNAL_TOPICS)
 #: how long to wait for a stream to appear, s
 META_TIMEOUT_S = 5.0
 #: a new run's meta comes when its socket connects, and every 5 s, s
@@ -62,7 +64,10 @@ class Subscription:
         timeout_s: float | None = None,
         clock: str = "rig",
         control: str = CONTROL,
+        topic: str = "pose",
     ) -> None:
+        if topic not in TOPICS or (latest and topic != "pose"):
+            raise ValueError(f"topic is one of {', '.join(TOPICS)}, and only pose has latest")
         if clock not in ("rig", "local"):
             raise ValueError(f"clock is 'rig' or 'local', not {clock!r}")
         self._clock = RemoteClock(control) if clock == "local" else None
@@ -86,12 +91,11 @@ class Subscription:
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, wire.HEARTBEAT_TIMEOUT_MS)
         if latest:
             self._socket.setsockopt(zmq.CONFLATE, 1)  # keeps one message; single-frame topics only
-            topic = wire.fast_topic(camera)
+            self._topic = wire.fast_topic(camera)
         else:
             self._socket.setsockopt(zmq.RCVHWM, 100_000)
-            topic = wire.pose_topic(camera)
-        self._topic = topic
-        self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
+            self._topic = f"{topic}.{camera}."
+        self._socket.setsockopt(zmq.SUBSCRIBE, self._topic.encode())
         self._meta_socket.setsockopt(zmq.SUBSCRIBE, wire.meta_topic(camera).encode())
         try:
             self._socket.connect(address)
@@ -223,8 +227,9 @@ def subscribe(
     timeout_s: float | None = None,
     clock: str = "rig",
     control: str = CONTROL,
+    topic: str = "pose",
 ) -> Subscription:
-    """Return an iterator over the keypoint messages of a camera.
+    """Return an iterator over the messages of a camera: its keypoints, or its signals.
 
     Parameters
     ----------
@@ -245,6 +250,9 @@ def subscribe(
         error of that, too, and ``clock_err_ns`` it alone.
     control : str
         Control port of the run, for ``clock="local"``.
+    topic : str
+        "pose": keypoints. "motion" or "pupil": what is in ``message.signals`` by name, if the rig
+        asks for it; nothing comes otherwise.
 
     Raises
     ------
@@ -258,7 +266,7 @@ def subscribe(
     """
     if latest and max_age_s is None and address.startswith(_LOCAL):
         max_age_s = 0.05
-    return Subscription(camera, address, latest, max_age_s, timeout_s, clock, control)
+    return Subscription(camera, address, latest, max_age_s, timeout_s, clock, control, topic)
 
 
 def open_stream(camera: str, address: str, latest: bool = False) -> Subscription:

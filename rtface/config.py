@@ -176,9 +176,13 @@ def _in_folder(camera: AnyCamera, folder: Path) -> AnyCamera:
     named = {
         key: getattr(camera, key, None) for key in ("file", "latency", "sim_light", "producer")
     }
-    return camera.model_copy(
-        update={key: str(folder / value) for key, value in named.items() if value is not None}
-    )
+    update: dict[str, Any] = {
+        key: str(folder / value) for key, value in named.items() if value is not None
+    }
+    if camera.motion and camera.motion.masks is not None:
+        masks = str(folder / camera.motion.masks)
+        update["motion"] = camera.motion.model_copy(update={"masks": masks})
+    return camera.model_copy(update=update)
 
 
 def _explain(error: ValidationError) -> str:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rtface import wire
 from rtface.client import Subscription, ask, open_stream
 from rtface.topics import STATUS_TOPIC, Row, Tally, TopicListener
-from rtface.types import Flag, TimeSource
+from rtface.types import SIGNAL_TOPICS, Flag, TimeSource
 from rtface.wire import Message, json_fields, json_text
 
 TURN_S = 0.1
@@ -28,7 +28,7 @@ SLOW_WINDOW_S = 10.0
 #: how a frame's time was found, in words
 SOURCES = {source.value: source.name.lower().replace("_", " ") for source in TimeSource}
 #: the topics there are to show
-TOPICS = ("pose", "fast", "meta", "status")
+TOPICS = ("pose", "fast", *SIGNAL_TOPICS, "meta", "status")
 #: beside the keypoints' own; not ``fast.``: the tracker makes it only once somebody has asked for
 #: it, and goes on until the run ends
 DEFAULT_TOPICS = ("meta", "status")
@@ -126,6 +126,8 @@ class _View:
         known = {
             "pose": (wire.pose_topic, 1.0, True),
             "fast": (wire.fast_topic, 1.0, True),
+            "motion": ("motion.{}.".format, 1.0, True),
+            "pupil": ("pupil.{}.".format, 1.0, True),
             "meta": (wire.meta_topic, SLOW_WINDOW_S, False),
         }
         for name, (topic, window_s, numbered) in known.items():

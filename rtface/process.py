@@ -76,6 +76,8 @@ def spawn(role: str, camera: str, job: dict[str, Any], reports: Reports) -> Proc
         pass_fds=() if wake is None else (wake,),
         process_group=_PROCESS_GROUP,
         creationflags=_CREATION_FLAGS,
+        # a second thread for sums of a frame's size spends its time waiting, on a core of others
+        env={"OPENBLAS_NUM_THREADS": "1", **os.environ},
     )
     process = Process(role, camera, popen)
     _write_line(popen, job)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import zmq
 
 from rtface import wire
-from rtface.types import Result, UserError
+from rtface.types import Result, SignalLengths, UserError
 
 META_EVERY_NS = 5_000_000_000
 #: messages kept per subscriber before its own are dropped: 4 s at 500 Hz
@@ -32,7 +33,7 @@ def bind(socket: zmq.Socket[bytes], host: str, port: int, what: str) -> None:
 
 
 class Publisher:
-    """XPUB socket of one camera: ``pose.``, ``fast.`` and ``meta.`` topics.
+    """XPUB socket of one camera: ``pose.``, ``fast.``, ``motion.``, ``pupil.`` and ``meta.``.
 
     A Sink. Belongs to one thread. A subscriber that does not keep up loses messages of its own;
     nothing here waits.
@@ -41,6 +42,8 @@ class Publisher:
     ----------
     meta : dict
         Everything needed to decode and interpret; sent to each new subscriber and every 5 s.
+    lengths : dict
+        Of the signals that results have; the topics of others are never sent.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Publisher:
         meta: dict[str, Any],
         host: str,
         port: int,
+        lengths: SignalLengths = MappingProxyType({}),
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._session = session
@@ -59,8 +63,8 @@ class Publisher:
         # as it stands in the message: a subscription may contain its zeros
         self._fast_bytes = wire.FAST_TOPIC.pack(self._fast_topic.encode())
         self._meta_topic = wire.meta_topic(camera)
-        self._meta = wire.encode_map(self._meta_topic, meta, with_json=True)
-        self._meta_due_ns = 0
+        self._signals = wire.signal_topics(camera, lengths)
+        self.set_meta(meta)
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # every subscription, not only the first
@@ -77,7 +81,9 @@ class Publisher:
             self._context.term()
             raise
         self._subscribers: dict[bytes, int] = {}
-        self._fast_wanted = False  # made only once somebody has asked for it
+        # made only once somebody has asked for it
+        self._fast_wanted = False
+        self._wanted: dict[str, tuple[str, ...]] = {}
 
     @property
     def subscribers(self) -> int:
@@ -85,13 +91,24 @@ class Publisher:
         topics = (self._pose_topic.encode(), self._fast_bytes)
         return sum(n for t, n in self._subscribers.items() if any(x.startswith(t) for x in topics))
 
+    def set_meta(self, meta: dict[str, Any]) -> None:
+        """Say from now on, and in the next turn to all, that this describes the stream."""
+        self._meta = wire.encode_map(self._meta_topic, meta, with_json=True)
+        self._masks = {"masks": (meta.get("motion") or {}).get("masks")}
+        self._meta_due_ns = 0
+
     def send(self, result: Result) -> None:
-        """Publish one result on both topics; never blocks (XPUB drops for a slow peer)."""
+        """Publish one result on its topics; never blocks (XPUB drops for a slow peer)."""
         if self._fast_wanted:
             self._socket.send(wire.encode_fast(self._fast_topic, result), zmq.NOBLOCK)
         self._socket.send_multipart(
             wire.encode_pose(self._pose_topic, self._session, result), zmq.NOBLOCK
         )
+        for topic, names in self._wanted.items():
+            told = self._masks if topic.startswith("motion.") else {}
+            self._socket.send_multipart(
+                wire.encode_signals(topic, self._session, result, names, told), zmq.NOBLOCK
+            )
 
     def tend(self, at_most: int = 4) -> None:
         """Read at most a few subscription messages and send ``meta`` where it is due."""
@@ -115,6 +132,9 @@ class Publisher:
         elif len(self._subscribers) < MOST_TOPICS:
             self._subscribers[topic] = count
         self._fast_wanted |= wanted and self._fast_bytes.startswith(topic)
+        for name, signals in self._signals.items():
+            if wanted and name.encode().startswith(topic):
+                self._wanted[name] = signals
         return wanted and self._meta_topic.encode().startswith(topic)
 
     def _send_meta(self, now: int) -> None:

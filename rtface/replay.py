@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,7 +40,7 @@ def moved(result: Result, by_ns: int) -> Result:
     """Return a result with all times of the rig's clock moved by ``by_ns``."""
     ledger = result.ledger
     times = {name: getattr(ledger, name) + by_ns for name in HOST_TIMES}
-    return Result(result.seq, ledger._replace(**times), result.pose)
+    return replace(result, ledger=ledger._replace(**times))
 
 
 def replay(
@@ -131,7 +132,8 @@ def _publisher(rig: Rig, session: Session, camera: str, recorded_times: bool) ->
         "replay": {"recording": session.about.recording, "recorded_times": recorded_times},
     }
     host, port = rig.stream.host, rig.data_port(camera)
-    return Publisher(camera, session.about.session, meta, host, port)
+    lengths = session.cameras[camera].about.signals
+    return Publisher(camera, session.about.session, meta, host, port, lengths)
 
 
 def _endpoints(rig: Rig) -> dict[str, Any]:
@@ -233,6 +235,8 @@ def _compare(
     live = recorded(recording)
     current = next(live, None)
     distances: list[np.ndarray[Any, np.dtype[np.float32]]] = []
+    lengths = recording.about.signals
+    unknown = {name: np.full(n, np.nan, np.float32) for name, n in lengths.items()}
     compared = identical = without = filled = 0
     last = current
     total = len(recording.frames)
@@ -256,7 +260,7 @@ def _compare(
             current = next(live, None)
         else:
             filled += 1
-            _keep(writer, Result(-1, _offline_ledger(frame, last), pose))
+            _keep(writer, Result(-1, _offline_ledger(frame, last), pose, unknown))
         on_progress(done, total)
     without += (current is not None) + sum(1 for _ in live)
     px = np.concatenate(distances) if distances else np.zeros(1)
@@ -330,7 +334,8 @@ def _filled_writer(session: Session, camera: str) -> RecordWriter:
     except OSError as error:
         raise UserError(f"{part}: is in the way ({error.strerror})") from None
     about = {"session": session.about.session, "recording": session.about.recording}
-    columns = layout.result_columns(len(session.cameras[camera].names))
+    recorded_as = session.cameras[camera].about
+    columns = layout.result_columns(len(recorded_as.keypoints), lengths=recorded_as.signals)
     try:
         return RecordWriter(part, "results", about | {"camera": camera}, columns)
     except OSError as error:

@@ -1,8 +1,9 @@
 """One writer, any number of readers, none of which can hold the writer up.
 
-A ring is a header page and ``n_slots`` fixed slots. A slot is 16 signed 64-bit words (its own
-sequence number, then 15 that belong to the record) and a payload. All words are little-endian and
-8-byte aligned, so that a store is seen whole or not at all on the machines that run rtface.
+A ring is a header page and ``n_slots`` fixed slots. A slot is 24 signed 64-bit words (its own
+sequence number, then up to 23 that belong to the record) and a payload. All words are
+little-endian and 8-byte aligned, so that a store is seen whole or not at all on the machines that
+run rtface.
 
 The writer sets the slot's first word to -1, writes payload and words, sets the first word to the
 sequence number, then advances ``head``. A reader checks the first word, copies, and checks again:
@@ -24,9 +25,9 @@ import numpy.typing as npt
 from rtface import platform
 
 MAGIC = int.from_bytes(platform.RING_MAGIC, "little")
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 16384  # whole pages, with room for the description
-SLOT_WORDS = 16
+SLOT_WORDS = 24
 SLOT_HEADER_BYTES = 8 * SLOT_WORDS
 RECORD_WORDS = SLOT_WORDS - 1
 #: stands for "none" in a word
@@ -34,13 +35,11 @@ NONE_WORD = -(2**63)
 
 # header words
 _MAGIC, _SIZE, _VERSION, _SLOT_BYTES, _N_SLOTS, _PID, _STATE, _HEARTBEAT, _HEAD = range(9)
-_DESCRIPTION_LENGTH = 40
+_DESCRIPTION_LENGTH, _RECORD_WORDS = 40, 41
 _BOOT_ID_BYTES = slice(8 * 42, 8 * 44)
 _DESCRIPTION = 512
 
 STARTING, RUNNING, CLOSED = 0, 1, 2
-
-_RECORD = struct.Struct(f"@{RECORD_WORDS}q")
 
 
 class RingWriter:
@@ -55,6 +54,8 @@ class RingWriter:
     payload_bytes : int
     description : dict
         JSON-able; tells readers what the payload is.
+    n_words : int
+        Of a record, at most 23.
 
     Raises
     ------
@@ -63,10 +64,18 @@ class RingWriter:
     """
 
     def __init__(
-        self, name: str, n_slots: int, payload_bytes: int, description: dict[str, Any]
+        self,
+        name: str,
+        n_slots: int,
+        payload_bytes: int,
+        description: dict[str, Any],
+        n_words: int = RECORD_WORDS,
     ) -> None:
         if n_slots < 2:
             raise ValueError("a ring needs at least 2 slots")
+        if n_words > RECORD_WORDS:
+            raise ValueError(f"a record has at most {RECORD_WORDS} words, not {n_words}")
+        self._record = struct.Struct(f"@{n_words}q")
         text = json.dumps(description).encode()
         if len(text) > HEADER_BYTES - _DESCRIPTION:
             raise ValueError(f"the description of ring {name} is {len(text)} bytes, too long")
@@ -93,7 +102,7 @@ class RingWriter:
         words[_SIZE], words[_VERSION] = size, VERSION
         words[_SLOT_BYTES], words[_N_SLOTS] = slot_bytes, n_slots
         words[_PID], words[_HEAD] = os.getpid(), -1
-        words[_DESCRIPTION_LENGTH] = len(text)
+        words[_DESCRIPTION_LENGTH], words[_RECORD_WORDS] = len(text), n_words
         self._seq = 0
         self.set_state(STARTING)
         platform.store_barrier()
@@ -107,10 +116,10 @@ class RingWriter:
         return slot
 
     def commit(self, record: Sequence[int]) -> int:
-        """Publish the slot opened by ``begin`` with its 15 words; return its sequence number."""
+        """Publish the slot opened by ``begin`` with its words; return its sequence number."""
         seq = self._seq
         offset = self._offsets[seq % self.n_slots]
-        _RECORD.pack_into(self._buffer, offset + 8, *record)
+        self._record.pack_into(self._buffer, offset + 8, *record)
         platform.store_barrier()
         self._words[offset // 8] = seq
         platform.store_barrier()
@@ -157,6 +166,7 @@ class RingReader:
         if self._words[_VERSION] != VERSION:
             raise ValueError(f"ring {name} has version {self._words[_VERSION]}, not {VERSION}")
         length = self._words[_DESCRIPTION_LENGTH]
+        self._record = struct.Struct(f"@{self._words[_RECORD_WORDS]}q")
         self.description: dict[str, Any] = json.loads(
             self._buffer[_DESCRIPTION : _DESCRIPTION + length]
         )
@@ -193,12 +203,12 @@ class RingReader:
         return max(0, self.head - self.n_slots + 2)
 
     def read(self, seq: int, out: npt.NDArray[np.uint8]) -> tuple[int, ...] | None:
-        """Copy payload ``seq`` into ``out`` (1-D uint8); return its 15 words, None if lapped."""
+        """Copy payload ``seq`` into ``out`` (1-D uint8); return its words, None if lapped."""
         offset = self._offsets[seq % self.n_slots]
         if self._words[offset // 8] == seq:
             start = offset + SLOT_HEADER_BYTES
             np.copyto(out, self._data[start : start + out.size])
-            record: tuple[int, ...] = _RECORD.unpack_from(self._buffer, offset + 8)
+            record: tuple[int, ...] = self._record.unpack_from(self._buffer, offset + 8)
             platform.store_barrier()
             if self._unchanged(offset, seq):
                 return record

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rtface.ring import NONE_WORD, RingReader, RingWriter
-from rtface.types import BBox, CameraInfo, Flag, Frame, Image, Ledger, Lost, Pose, Result, Stamp
+from rtface.types import (
+    NO_SIGNALS,
+    SIGNAL_NAMES,
+    BBox,
+    CameraInfo,
+    Flag,
+    Float32Array,
+    Frame,
+    Image,
+    Ledger,
+    Lost,
+    Pose,
+    Result,
+    SignalLengths,
+    Signals,
+    Stamp,
+)
 
 #: after the keypoints of a result: its crop, int32; a width of 0 stands for none
 _CROP_BYTES = 16
@@ -16,7 +33,7 @@ _NO_CROP = BBox(0, 0, 0, 0)
 
 
 class FrameRecord(NamedTuple):
-    """The 15 words of a frame slot; words without a meaning yet are 0."""
+    """The words of a frame slot; words without a meaning yet are 0."""
 
     segment: int
     frame_id: int
@@ -74,7 +91,11 @@ class FrameRingWriter:
         self.n_bytes = info.height * info.width * np.dtype(info.dtype).itemsize
         description = {"kind": "frames", "camera": camera, "session": session, **info._asdict()}
         self.ring = RingWriter(
-            f"{camera}.frames", _slots(seconds, info.rate_hz), self.n_bytes, description
+            f"{camera}.frames",
+            _slots(seconds, info.rate_hz),
+            self.n_bytes,
+            description,
+            len(FrameRecord._fields),
         )
         self._images = [as_image(payload, info) for payload in self.ring.payloads]
 
@@ -155,31 +176,48 @@ class FrameRingReader:
 class ResultRingWriter:
     """The tracker's side of ``<camera>.results``; the slot's words are the Ledger.
 
-    The payload is keypoints (K, 3) float32 and the crop (4,) int32: left, top, width, height.
+    The payload is keypoints (K, 3) float32, the crop (4,) int32 (left, top, width, height), and
+    the signals, float32 each, as the ring's description lists them.
     """
 
     def __init__(
-        self, camera: str, n_keypoints: int, seconds: float, rate_hz: float, about: dict[str, Any]
+        self,
+        camera: str,
+        n_keypoints: int,
+        seconds: float,
+        rate_hz: float,
+        about: dict[str, Any],
+        lengths: SignalLengths = MappingProxyType({}),
     ) -> None:
+        lengths = {name: lengths[name] for name in SIGNAL_NAMES if name in lengths}
         payload = [["keypoints", "<f4", [n_keypoints, 3]], ["crop", "<i4", [4]]]
+        payload += [[name, "<f4", [n]] for name, n in lengths.items()]
         description = {
             "kind": "results",
             "camera": camera,
             "n_keypoints": n_keypoints,
             "payload": payload,
+            "signals": lengths,
             **about,
         }
-        n_bytes = 12 * n_keypoints + _CROP_BYTES
-        self.ring = RingWriter(f"{camera}.results", _slots(seconds, rate_hz), n_bytes, description)
-        payloads = self.ring.payloads
-        self._keypoints = [p[:-_CROP_BYTES].view("<f4").reshape(-1, 3) for p in payloads]
-        self._crops = [p[-_CROP_BYTES:].view("<i4") for p in payloads]
+        n_bytes = _crop_at(n_keypoints) + _CROP_BYTES + 4 * sum(lengths.values())
+        slots, words = _slots(seconds, rate_hz), len(Ledger._fields)
+        self.ring = RingWriter(f"{camera}.results", slots, n_bytes, description, words)
+        at, payloads = _crop_at(n_keypoints), self.ring.payloads
+        self._keypoints = [p[:at].view("<f4").reshape(-1, 3) for p in payloads]
+        self._crops = [p[at : at + _CROP_BYTES].view("<i4") for p in payloads]
+        self._signals = [_signals_in(p[at + _CROP_BYTES :], lengths) for p in payloads]
 
-    def write(self, ledger: Ledger, pose: Pose) -> int:
-        """Publish one result; return its sequence number."""
+    def write(self, ledger: Ledger, pose: Pose, signals: Signals = NO_SIGNALS) -> int:
+        """Publish one result; return its sequence number.
+
+        Signals without a value in this result are NaN.
+        """
         slot = self.ring.begin()
         self._keypoints[slot][...] = pose.keypoints
         self._crops[slot][...] = pose.crop or _NO_CROP
+        for name, place in self._signals[slot].items():
+            place[...] = signals.get(name, np.nan)
         words = ledger
         if ledger.t_camera_ns is None:
             words = ledger._replace(t_camera_ns=NONE_WORD)
@@ -187,8 +225,20 @@ class ResultRingWriter:
 
     def close(self) -> None:
         """Close the ring and remove it."""
-        self._keypoints, self._crops = [], []
+        self._keypoints, self._crops, self._signals = [], [], []
         self.ring.close()
+
+
+def _crop_at(n_keypoints: int) -> int:
+    """Return where the crop stands in the payload, bytes."""
+    return 12 * n_keypoints
+
+
+def _signals_in(payload: npt.NDArray[np.uint8], lengths: SignalLengths) -> dict[str, Float32Array]:
+    """Return the signals of a payload, seen in place."""
+    values = payload.view(np.float32)
+    ends = np.cumsum([0, *lengths.values()])
+    return {name: values[ends[i] : ends[i + 1]] for i, name in enumerate(lengths)}
 
 
 class ResultRingReader:
@@ -197,23 +247,28 @@ class ResultRingReader:
     def __init__(self, camera: str) -> None:
         self.ring = RingReader(f"{camera}.results")
         self.n_keypoints: int = self.ring.description["n_keypoints"]
+        self.signal_lengths: dict[str, int] = self.ring.description["signals"]
+        self._crop_at = _crop_at(self.n_keypoints)
+        self._n_bytes = self._crop_at + _CROP_BYTES + 4 * sum(self.signal_lengths.values())
         self._next = 0
         #: results that were overwritten before they were read
         self.lost = 0
 
     def read(self, seq: int) -> Result | None:
         """Return result ``seq`` (its arrays are the caller's), or None if it is gone."""
-        payload = np.empty(12 * self.n_keypoints + _CROP_BYTES, np.uint8)
+        payload = np.empty(self._n_bytes, np.uint8)
         words = self.ring.read(seq, payload)
         if words is None:
             return None
         ledger = Ledger._make(words)
         if ledger.t_camera_ns == NONE_WORD:
             ledger = ledger._replace(t_camera_ns=None)
-        keypoints = payload[:-_CROP_BYTES].view(np.float32).reshape(-1, 3)
-        crop = BBox(*payload[-_CROP_BYTES:].view("<i4").tolist())
+        behind = self._crop_at + _CROP_BYTES
+        keypoints = payload[: self._crop_at].view(np.float32).reshape(-1, 3)
+        crop = BBox(*payload[self._crop_at : behind].view("<i4").tolist())
         face = not ledger.flags & Flag.NO_FACE
-        return Result(seq, ledger, Pose(keypoints, crop if crop.width else None, face))
+        pose = Pose(keypoints, crop if crop.width else None, face)
+        return Result(seq, ledger, pose, _signals_in(payload[behind:], self.signal_lengths))
 
     def skip_to(self, seq: int) -> None:
         """Let ``new`` go on from result ``seq``; what is passed over is not lost."""

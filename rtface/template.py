@@ -33,6 +33,16 @@ nuisances = true              # flashes, scanning light in the pupil, a spout, a
 # delay_err_us = 10000.0      # bound on its error; one frame period if left out
 # latency = "latency.json"    # measured (calibration/latency.py), instead of the two above
 
+# [camera.cam1.motion]        # motion energy and components (Facemap's motSVD), docs/motion.md
+# masks = "masks.npz"         # of `rtface calibrate motion`; without them: energy at once, and
+                              # components from masks that are fitted to the first fit_s
+# components = 500            # of each area, at most
+# fast = false                # true: rounded masks, which are read faster
+# check = true                # end if the camera no longer sees what the masks were made of
+# bin = 4                     # without masks: side of a block of pixels
+# roi = [[100, 80, 200, 150]] # without masks: areas beside the whole frame
+# fit_s = 60.0                # without masks: how much of the beginning they are fitted to
+
 # [camera.cam2]
 # kind = "video"              # a file played as if it were a camera
 # file = "mouse.avi"          # relative to this file

@@ -13,7 +13,7 @@ from rtface.config import Rig, parse_rig
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.engine.null import NullEngine, NullEstimator
-from rtface.exposure import FrameTimer, Timing
+from rtface.exposure import Exposed, FrameTimer, Timing
 from rtface.face import FaceFinder
 from rtface.facemap_pose import FacemapEstimator, facemap_estimator
 from rtface.percentiles import Normaliser
@@ -22,6 +22,7 @@ from rtface.pose import PoseEstimator, finder_for
 from rtface.publish import Publisher
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
+from rtface.signals import Stage, motion_stage
 from rtface.timing import timing_of
 from rtface.types import (
     CAUSES,
@@ -29,12 +30,15 @@ from rtface.types import (
     CameraInfo,
     Engine,
     Flag,
+    Float32Array,
     Frame,
     Image,
     Ledger,
     Lost,
     Pose,
     Result,
+    Signals,
+    Stamp,
     UserError,
 )
 
@@ -51,6 +55,8 @@ class Tracker:
         Gets an image and how many frame periods have passed since the one before.
     timing : Timing
     clock : callable
+    motion, pupil : Stage, optional
+        What else is computed of every frame.
 
     Attributes
     ----------
@@ -67,19 +73,29 @@ class Tracker:
         estimator: Callable[[Image, int], Pose],
         timing: Timing,
         clock: Callable[[], int] = time.perf_counter_ns,
+        motion: Stage | None = None,
+        pupil: Stage | None = None,
     ) -> None:
         self._estimate = estimator
+        self._motion, self._pupil = motion, pupil
+        self._signals: dict[str, Float32Array] = {}
+        for stage in (motion, pupil):
+            self._signals |= stage.signals if stage else {}
         self._period_ns = timing.period_ns
         self.timer = FrameTimer(timing)
         self._clock = clock
         self._next_seq = 0
         self._lost = Lost()
         self._segment: int | None = None
+        self._frame_id = self._exposure_ns = self._exposure_err_ns = 0
         self.tracked = 0
         self.skipped = 0
 
-    def __call__(self, frame: Frame) -> tuple[Ledger, Pose]:
-        """Track one frame; every frame between the last one and this is counted as skipped."""
+    def __call__(self, frame: Frame) -> tuple[Ledger, Pose, Signals]:
+        """Track one frame; every frame between the last one and this is counted as skipped.
+
+        The signals are overwritten by the next call.
+        """
         t_read_ns = self._clock()
         passed_over = frame.frame_seq - self._next_seq
         lost = sum(frame.lost) - sum(self._lost)
@@ -96,10 +112,18 @@ class Tracker:
             flags |= Flag.FIRST.value
         if frame.lost != self._lost:
             flags |= _gap_flags(self._lost, frame.lost)
+        consecutive = self._right_before(stamp, exposed)
         self._segment, self._lost = stamp.segment, frame.lost
         self._next_seq = frame.frame_seq + 1
         self.skipped += passed_over
         self.tracked += 1
+        t_motion_ns = t_pupil_ns = t_infer_ns
+        if self._motion:
+            flags |= self._motion(frame.image, pose, consecutive)
+            t_motion_ns = t_pupil_ns = self._clock()
+        if self._pupil:
+            flags |= self._pupil(frame.image, pose, consecutive)
+            t_pupil_ns = self._clock()
         t_done_ns = self._clock()
         if t_done_ns - stamp.t_host_ns > self._period_ns:
             flags |= Flag.PAST_FRAME_BUDGET.value
@@ -111,7 +135,9 @@ class Tracker:
             stamp.t_host_ns,
             t_read_ns,
             t_infer_ns,
-            t_infer_ns,  # no rules yet: that stage takes no time
+            t_motion_ns,
+            t_pupil_ns,
+            t_pupil_ns,  # no rules yet: that stage takes no time
             t_done_ns,
             exposed.exposure_ns,
             exposed.exposure_err_ns,
@@ -120,7 +146,19 @@ class Tracker:
             self.skipped,
             flags,
         )
-        return ledger, pose
+        return ledger, pose, self._signals
+
+    def _right_before(self, stamp: Stamp, exposed: Exposed) -> bool:
+        """Return whether the last tracked frame was the exposure right before this one.
+
+        Ids that follow each other are not enough: a camera that waits for triggers counts on.
+        """
+        apart_ns = exposed.exposure_ns - self._exposure_ns
+        within_ns = self._period_ns // 2 + exposed.exposure_err_ns + self._exposure_err_ns
+        follows = stamp.segment == self._segment and stamp.frame_id == self._frame_id + 1
+        self._frame_id = stamp.frame_id
+        self._exposure_ns, self._exposure_err_ns = exposed.exposure_ns, exposed.exposure_err_ns
+        return follows and abs(apart_ns - self._period_ns) <= within_ns
 
     def finish(self, n_frames: int) -> None:
         """Count what came after the last tracked frame of ``n_frames`` as skipped."""
@@ -172,9 +210,15 @@ def estimator_for(
 
 
 def describe(
-    rig: Rig, camera: str, session: str, bundle: Bundle, info: CameraInfo
+    rig: Rig,
+    camera: str,
+    session: str,
+    bundle: Bundle,
+    info: CameraInfo,
+    motion: Stage | None = None,
 ) -> dict[str, Any]:
     """Return the fields of ``meta.<camera>.``: what is needed to decode and interpret."""
+    lengths = dict(motion.lengths) if motion else {}
     return {
         "session": session,
         "rtface": __version__,
@@ -186,7 +230,13 @@ def describe(
         "model": {"name": bundle.name, "sha256": bundle.sha256, "runtime": rig.engine.runtime},
         "units": {"keypoints": "px of the full frame, x right, y down, centres at integers"},
         "clock": "perf_counter_ns of the machine that runs rtface",
-        "topics": [wire.pose_topic(camera), wire.fast_topic(camera)],
+        "signals": lengths,
+        "motion": motion and motion.about(),
+        "topics": [
+            wire.pose_topic(camera),
+            wire.fast_topic(camera),
+            *wire.signal_topics(camera, lengths),
+        ],
     }
 
 
@@ -201,12 +251,16 @@ def run(line: child.Line) -> None:
         return
     info = frames.info
     estimator = estimator_for(rig, camera, bundle, engine, info)
-    tracker = Tracker(estimator, timing_of(rig, camera, info))
-    meta = describe(rig, camera, job["session"], bundle, info)
-    publisher = Publisher(camera, job["session"], meta, rig.stream.host, rig.data_port(camera))
+    motion = motion_stage(rig.camera[camera].motion, camera, info)
+    tracker = Tracker(estimator, timing_of(rig, camera, info), motion=motion)
+    meta = describe(rig, camera, job["session"], bundle, info, motion)
+    lengths = meta["signals"]
+    publisher = Publisher(
+        camera, job["session"], meta, rig.stream.host, rig.data_port(camera), lengths
+    )
     try:
         results = ResultRingWriter(
-            camera, len(bundle.names), rig.ring.results_s, info.rate_hz, meta
+            camera, len(bundle.names), rig.ring.results_s, info.rate_hz, meta, lengths
         )
         try:
             results.ring.set_state(RUNNING)
@@ -263,10 +317,10 @@ def _loop(
         closed = frames.ring.state == CLOSED
         frame = frames.newest(last)
         if frame is not None:
-            ledger, pose = tracker(frame)
+            ledger, pose, signals = tracker(frame)
             last = frame.frame_seq
-            seq = results.write(ledger, pose)
-            publisher.send(Result(seq, ledger, pose))
+            seq = results.write(ledger, pose, signals)
+            publisher.send(Result(seq, ledger, pose, signals))
             age_ns = ledger.t_done_ns - ledger.t_host_ns
             total.add(age_ns)
             recent.add(age_ns)

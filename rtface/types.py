@@ -7,8 +7,10 @@ processes. ``t_camera_ns`` is the camera's own clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -41,6 +43,8 @@ class Flag(IntFlag):
     LOST_NO_BUFFER = 256  # the host had no free buffer for them
     LOST_LATE = 512  # the source could not make them in time
     NO_FACE = 1024  # no face is found: keypoints are guesses
+    NO_MOTION = 2048  # the exposure right before is missing: motion is NaN
+    NEW_MASKS = 4096  # from this result on motion components have the basis that `meta` names
 
 
 class TimeSource(IntEnum):
@@ -248,6 +252,8 @@ class Ledger(NamedTuple):
     t_host_ns: int
     t_read_ns: int
     t_infer_ns: int
+    t_motion_ns: int
+    t_pupil_ns: int
     t_rules_ns: int
     t_done_ns: int
     exposure_ns: int
@@ -259,16 +265,48 @@ class Ledger(NamedTuple):
 
 
 #: fields of a ledger that are times of the host's clock
-HOST_TIMES = ("t_host_ns", "t_read_ns", "t_infer_ns", "t_rules_ns", "t_done_ns", "exposure_ns")
+HOST_TIMES = (
+    "t_host_ns",
+    "t_read_ns",
+    "t_infer_ns",
+    "t_motion_ns",
+    "t_pupil_ns",
+    "t_rules_ns",
+    "t_done_ns",
+    "exposure_ns",
+)
+
+#: what a frame gave beside its keypoints: float32 (N,) by name, see ``SIGNAL_NAMES``
+Signals = Mapping[str, Float32Array]
+#: how many numbers each signal of a run has
+SignalLengths = Mapping[str, int]
+NO_SIGNALS: Signals = MappingProxyType({})
+#: every signal there is, in the order in which they are stored; by the topic they leave on
+SIGNAL_TOPICS = {
+    "motion": ("motion_energy", "motion", "movie", "running"),
+    "pupil": ("pupil",),
+}
+SIGNAL_NAMES = tuple(name for names in SIGNAL_TOPICS.values() for name in names)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one frame gave: its ledger and its pose. ``seq`` counts results from 0."""
+    """What one frame gave: its ledger, its pose and its signals.
+
+    Attributes
+    ----------
+    seq : int
+        Counts results from 0.
+    ledger : Ledger
+    pose : Pose
+    signals : dict of str to ndarray (N,) float32
+        Motion components, pupil ..., of the names in ``SIGNAL_NAMES`` that the rig asks for.
+    """
 
     seq: int
     ledger: Ledger
     pose: Pose
+    signals: Signals = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgpack
 import numpy as np
 
-from rtface.types import Float32Array, Result
+from rtface.types import SIGNAL_TOPICS, Float32Array, Result, SignalLengths
 
 VERSION = 1
 TOPIC_BYTES = 16
@@ -48,17 +48,29 @@ class Message:
         fields its header has.
     keypoints : ndarray (K, 3) float32, or None
         x, y (px of the full frame) and score; None for messages without keypoints.
+    signals : dict of str to ndarray float32
+        Every other array of the message, by name.
     """
 
     topic: str
     seq: int
     fields: dict[str, Any]
     keypoints: Float32Array | None = None
+    signals: Mapping[str, Float32Array] = field(default_factory=dict)
 
 
 def pose_topic(camera: str) -> str:
     """Return ``pose.<camera>.``; the final dot keeps cam1 apart from cam10."""
     return f"pose.{camera}."
+
+
+def signal_topics(camera: str, lengths: SignalLengths) -> dict[str, tuple[str, ...]]:
+    """Return the topics of a run's signals, ``motion.<camera>.`` ..., and what leaves on each."""
+    carried = {
+        f"{kind}.{camera}.": tuple(name for name in names if name in lengths)
+        for kind, names in SIGNAL_TOPICS.items()
+    }
+    return {topic: names for topic, names in carried.items() if names}
 
 
 def fast_topic(camera: str) -> str:
@@ -73,18 +85,38 @@ def meta_topic(camera: str) -> str:
 
 def encode_pose(topic: str, session: str, result: Result) -> list[bytes]:
     """Return the frames of a full pose message."""
-    ledger, keypoints = result.ledger, result.pose.keypoints
+    keypoints = result.pose.keypoints
     fields = {
-        "topic": topic,
-        "timestamp": ledger.exposure_ns * 1e-9,
-        "v": VERSION,
-        "session": session,
-        "seq": result.seq,
-        **ledger._asdict(),
+        **_told(topic, session, result),
         "crop": result.pose.crop,
         "arrays": [["keypoints", "<f4", keypoints.shape]],
     }
     return [topic.encode(), msgpack.packb(fields), keypoints.tobytes()]
+
+
+def encode_signals(
+    topic: str, session: str, result: Result, names: Sequence[str], told: dict[str, Any]
+) -> list[bytes]:
+    """Return the frames of a message of ``motion.`` or ``pupil.``: these signals of a result.
+
+    ``told`` are more fields of the map.
+    """
+    signals = [result.signals[name] for name in names]
+    arrays = [[n, "<f4", signal.shape] for n, signal in zip(names, signals, strict=True)]
+    fields = {**_told(topic, session, result), **told, "arrays": arrays}
+    return [topic.encode(), msgpack.packb(fields), *(signal.tobytes() for signal in signals)]
+
+
+def _told(topic: str, session: str, result: Result) -> dict[str, Any]:
+    """Return the fields that the messages of every topic of a frame have."""
+    return {
+        "topic": topic,
+        "timestamp": result.ledger.exposure_ns * 1e-9,
+        "v": VERSION,
+        "session": session,
+        "seq": result.seq,
+        **result.ledger._asdict(),
+    }
 
 
 def encode_fast(topic: str, result: Result) -> bytes:
@@ -134,15 +166,16 @@ def decode(frames: Sequence[bytes]) -> Message:
     if not isinstance(fields, dict) or fields.get("v") != VERSION:
         raise WireError("not a map of wire version 1")
     arrays = fields.get("arrays", [])
-    keypoints = None
+    found = {}
     try:
         topic = str(fields["topic"])
         for (name, dtype, shape), raw in zip(arrays, frames[2:], strict=False):
-            if name == "keypoints" and dtype == "<f4":
-                keypoints = np.frombuffer(raw, "<f4").reshape(shape)
+            if dtype == "<f4":
+                found[name] = np.frombuffer(raw, "<f4").reshape(shape)
         if arrays and len(frames) < 2 + len(arrays):
             raise WireError("frames are missing")
-        return Message(topic, int(fields.get("seq", 0)), fields, keypoints)
+        keypoints = found.pop("keypoints", None)
+        return Message(topic, int(fields.get("seq", 0)), fields, keypoints, found)
     except (KeyError, TypeError, ValueError) as error:
         raise WireError(f"wrong contents ({error!r})") from None
 

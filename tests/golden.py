@@ -22,6 +22,8 @@ def result() -> Result:
         t_host_ns=BIG + 2,
         t_read_ns=BIG + 4,
         t_infer_ns=BIG + 6,
+        t_motion_ns=BIG + 7,
+        t_pupil_ns=BIG + 7,
         t_rules_ns=BIG + 8,
         t_done_ns=BIG + 10,
         exposure_ns=BIG - 1000,

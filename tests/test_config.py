@@ -28,9 +28,15 @@ def test_template_is_a_rig_and_shows_the_defaults(tmp_path: Path) -> None:
 def test_template_names_every_key() -> None:
     from rtface import camera_config, config
 
-    for section in (camera_config.SyntheticSection, VideoSection, config.EngineSection):
+    sections = (
+        camera_config.SyntheticSection,
+        VideoSection,
+        camera_config.MotionSection,
+        config.EngineSection,
+    )
+    for section in sections:
         for key in section.model_fields:
-            assert f"{key} = " in TEMPLATE, key
+            assert f"{key} = " in TEMPLATE or f"cam1.{key}]" in TEMPLATE, key
 
 
 def test_files_are_relative_to_the_rig_file(tmp_path: Path) -> None:

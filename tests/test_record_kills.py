@@ -71,7 +71,7 @@ class Rings:
             now = time.perf_counter_ns()
             self.frames.begin()[...] = picture(seq)
             self.frames.commit(Stamp(0, seq, seq, now), Lost())
-            ledger = Ledger(seq, 0, seq, seq, now, now, now, now, now, now, 0, 1, 0, 0, 0)
+            ledger = Ledger(seq, 0, seq, seq, now, now, now, now, now, now, now, now, 0, 1, 0, 0, 0)
             self.results.write(ledger, Pose(keypoints(seq)))
             self.delivered[seq] = now
             seq, due = seq + 1, due + 0.005

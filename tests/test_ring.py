@@ -35,7 +35,7 @@ from rtface.ring import RingWriter
 ring = RingWriter("cam1.frames", 4, 100, {})
 for seq in range(3):
     ring.payloads[ring.begin()][:] = seq
-    ring.commit([seq] * 15)
+    ring.commit([seq] * 23)
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -74,7 +74,7 @@ def test_a_record_comes_out_as_it_went_in(ring_dir: Path) -> None:
     assert (reader.head, reader.state, reader.writer_pid) == (-1, STARTING, os.getpid())
     picture = np.random.default_rng(0).integers(0, 256, 10_000, dtype=np.uint8)
     writer.payloads[writer.begin()][:] = picture
-    words = (-(2**63), 2**63 - 1, *range(13))
+    words = (-(2**63), 2**63 - 1, *range(RECORD_WORDS - 2))
     assert writer.commit(words) == 0
     out = np.zeros(10_000, np.uint8)
     assert reader.read(0, out) == words
@@ -151,7 +151,7 @@ def test_frames_and_results_keep_every_field() -> None:
     results = ResultRingWriter("cam1", 2, 0.1, 100.0, {"session": "abc"})
     read = ResultRingReader("cam1")
     pose = Pose(np.float32([[1, 2, 0.5], [3, 4, 1]]), BBox(-30, 40, 320, 240))
-    ledgers = [Ledger(seq, 0, seq, None if seq % 2 else seq, *range(11)) for seq in range(20)]
+    ledgers = [Ledger(seq, 0, seq, None if seq % 2 else seq, *range(13)) for seq in range(20)]
     for ledger in ledgers[:3]:
         results.write(ledger, pose)
     assert [result.ledger for result in read.new()] == ledgers[:3]
@@ -382,7 +382,7 @@ except OSError as error:
     print(error.strerror)
 for seq in range(8):
     ring.payloads[ring.begin()][:] = seq
-    ring.commit([seq] * 15)
+    ring.commit([seq] * 23)
 print("written")
 """
 

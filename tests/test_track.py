@@ -34,7 +34,7 @@ def estimate(_image: Any, _frames: int) -> Pose:
 
 
 def test_every_stage_is_in_order_and_exposure_is_delivery_minus_delay() -> None:
-    ledger, _ = Tracker(estimate, TIMING, Ticks(7))(frame(0))
+    ledger, *_ = Tracker(estimate, TIMING, Ticks(7))(frame(0))
     stages = [ledger.t_host_ns, ledger.t_read_ns, ledger.t_infer_ns, ledger.t_done_ns]
     assert stages == [5, 7, 14, 21]
     assert ledger.exposure_ns == 5 - 300
@@ -80,8 +80,8 @@ def test_camera_gaps_and_segments_are_flagged_once() -> None:
 
 
 def test_late_results_are_flagged() -> None:
-    quick, _ = Tracker(estimate, TIMING, Ticks(10))(frame(0))
-    slow, _ = Tracker(estimate, TIMING, Ticks(10_000))(frame(0))
+    quick, *_ = Tracker(estimate, TIMING, Ticks(10))(frame(0))
+    slow, *_ = Tracker(estimate, TIMING, Ticks(10_000))(frame(0))
     assert not quick.flags & Flag.PAST_FRAME_BUDGET
     assert slow.flags & Flag.PAST_FRAME_BUDGET
 

@@ -167,9 +167,9 @@ def listen(
     topics: Annotated[
         str,
         typer.Option(
-            help="Topics to count beside the keypoints' own, of pose, fast, meta and status, with "
-            "commas between. fast has a cost: once somebody has asked for it the tracker sends "
-            "one more message a frame until the run ends."
+            help="Topics to count beside the keypoints' own, of pose, fast, motion, pupil, meta "
+            "and status, with commas between. fast, motion and pupil have a cost: once somebody "
+            "has asked for one the tracker sends one more message a frame until the run ends."
         ),
     ] = "meta,status",
     control: Annotated[

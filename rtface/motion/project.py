@@ -59,7 +59,8 @@ class Projector:
         self._moved = np.zeros(self._binner.shape, np.float32)
         self._first = True
         self._areas = [_Area(area, masks, n_components) for area in masks.areas]
-        self._projected = Projected(
+        #: what the last call returned
+        self.projected = Projected(
             np.full(len(self._areas), np.nan, np.float32),
             tuple(area.motion for area in self._areas),
             tuple(area.movie for area in self._areas),
@@ -87,11 +88,11 @@ class Projector:
         if moving:
             np.subtract(self._now, self._before, out=self._moved)
             np.abs(self._moved, out=self._moved)
-        energy = self._projected.energy
+        energy = self.projected.energy
         for i, area in enumerate(self._areas):
             energy[i] = area.project_motion(self._moved) if moving else area.no_motion()
             area.project_movie(self._now)
-        return self._projected
+        return self.projected
 
 
 class _Area:

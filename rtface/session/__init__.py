@@ -34,7 +34,8 @@ class CameraSession:
     results : RecordFile
         ``len(results)``; ``results[a:b]`` is a structured array with ``seq``, the ledger and
         ``keypoints`` (K, 3): x and y in px, score 0 to 1; since format 2 with ``crop`` (4,):
-        left, top, width and height of what the network got, px.
+        left, top, width and height of what the network got, px; since format 3 with the signals
+        of the rig, float32: ``motion_energy``, ``motion``, ``movie``, ``running``, ``pupil``.
     frames : RecordFile
         One record per frame, in order of ``frame_seq``: its stamps, what became of its pixels
         (``status``, see ``Status``) and their place in the video.
@@ -47,13 +48,30 @@ class CameraSession:
         with ExitStack() as stack:  # closes what was opened if the next cannot be
             self.results = stack.enter_context(RecordFile(folder / layout.results_name(name)))
             self.frames = stack.enter_context(RecordFile(folder / layout.frames_name(name)))
-            expect(self.results, layout.result_columns(len(self.names), format))
+            columns = layout.result_columns(len(self.names), format, about.signals)
+            expect(self.results, columns)
             expect(self.frames, layout.FRAME_COLUMNS)
             stack.pop_all()
 
     def keypoints(self, start: int = 0, stop: int | None = None) -> Float32Array:
         """Return (N, K, 3) float32 of results ``start`` to before ``stop``: x, y (px), score."""
         return layout.keypoints_of(self.results[start:stop])
+
+    def signal(self, name: str, start: int = 0, stop: int | None = None) -> Float32Array:
+        """Return (N, C) float32 of a signal of results ``start`` to before ``stop``.
+
+        ``motion_energy``, ``motion``, ``movie``, ``running`` or ``pupil``; what its columns are
+        says ``about.meta``.
+
+        Raises
+        ------
+        UserError
+            The rig did not ask for it.
+        """
+        if name not in self.about.signals:
+            has = ", ".join(self.about.signals) or "none"
+            raise UserError(f"{self.results.path}: no signal '{name}' was recorded; there is {has}")
+        return np.ascontiguousarray(self.results[start:stop][name], np.float32)
 
     def exposure_s(self, start: int = 0, stop: int | None = None) -> Any:
         """Return (N,) float64: exposure's midpoint of results, s of ``perf_counter``."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -17,11 +18,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rtface.config import CAMERA_NAME
 from rtface.ring import NONE_WORD
 from rtface.session.records import Column, RecordFile, Records
-from rtface.types import BBox, CameraInfo, Flag, Float32Array, Ledger, Pose, Result, UserError
+from rtface.types import (
+    SIGNAL_NAMES,
+    BBox,
+    CameraInfo,
+    Flag,
+    Float32Array,
+    Ledger,
+    Pose,
+    Result,
+    SignalLengths,
+    UserError,
+)
 
-#: what is written; since 2 every result has its ``crop``
-FORMAT = 2
-READABLE = (1, 2)
+#: what is written; since 2 every result has its ``crop``, since 3 signals and their stages' times
+FORMAT = 3
+READABLE = (1, 2, 3)
 ABOUT, EVENTS, CLOCK = "session.json", "events.log", "clock.rec"
 MAX_ABOUT_BYTES = 4 << 20
 
@@ -41,15 +53,36 @@ def _ledger_unit(name: str) -> str:
     return f"ns, {clock}" if name.startswith("t_") or name == "exposure_ns" else ""
 
 
-def result_columns(n_keypoints: int, format: int = FORMAT) -> tuple[Column, ...]:
-    """Return the columns of ``<camera>.results.rec``: seq, the ledger, x, y and score, the crop."""
-    ledger = (Column(name, "<i8", (), _ledger_unit(name)) for name in Ledger._fields)
+#: what the ledger did not have before format 3
+_NEW_STAGES = ("t_motion_ns", "t_pupil_ns")
+_UNITS = {"pupil": "as meta.pupil.fields says", "running": "px"}
+
+
+def result_columns(
+    n_keypoints: int, format: int = FORMAT, lengths: SignalLengths = MappingProxyType({})
+) -> tuple[Column, ...]:
+    """Return the columns of ``<camera>.results.rec``.
+
+    Seq, the ledger, x, y and score, the crop, and the signals of these lengths.
+    """
+    ledger = [
+        Column(name, "<i8", (), _ledger_unit(name))
+        for name in Ledger._fields
+        if format > 2 or name not in _NEW_STAGES
+    ]
     columns = (
         Column("seq", "<i8"),
         *ledger,
         Column("keypoints", "<f4", (n_keypoints, 3), "px, px, 0 to 1"),
     )
-    return columns if format == 1 else (*columns, Column("crop", "<i4", (4,), "px"))
+    if format == 1:
+        return columns
+    signals = [
+        Column(name, "<f4", (lengths[name],), _UNITS.get(name, "grey levels"))
+        for name in SIGNAL_NAMES
+        if name in lengths
+    ]
+    return (*columns, Column("crop", "<i4", (4,), "px"), *signals)
 
 
 #: the columns of ``<camera>.frames.rec``: what the frame ring said, and where the pixels are
@@ -90,27 +123,39 @@ _NO_CROP = BBox(0, 0, 0, 0)
 
 
 def pack_result(result: Result) -> bytes:
-    """Return a record of ``results.rec`` without its CRC."""
+    """Return a record of ``results.rec`` without its CRC; its signals in their order."""
     words = [NONE_WORD if word is None else word for word in result.ledger]
     keypoints = result.pose.keypoints.astype("<f4", copy=False).tobytes()
-    return _LEDGER.pack(result.seq, *words) + keypoints + _CROP.pack(*result.pose.crop or _NO_CROP)
+    signals = [result.signals[name].tobytes() for name in SIGNAL_NAMES if name in result.signals]
+    crop = _CROP.pack(*result.pose.crop or _NO_CROP)
+    return b"".join((_LEDGER.pack(result.seq, *words), keypoints, crop, *signals))
 
 
 def ledger_of(record: Any) -> Ledger:
     """Return the ledger in one record of ``results.rec``."""
-    words: list[Any] = [int(record[name]) for name in Ledger._fields]
+    has = record.dtype.names
+    words: list[Any] = [
+        int(record[name if name in has else "t_infer_ns"]) for name in Ledger._fields
+    ]
     ledger = Ledger._make(words)
     return ledger._replace(t_camera_ns=None) if words[3] == NONE_WORD else ledger
 
 
 def results_of(records: Records) -> Iterator[Result]:
     """Yield the results in records of ``results.rec``; of format 1 they have no crop."""
-    crops = records["crop"].tolist() if "crop" in (records.dtype.names or ()) else []
+    has = records.dtype.names or ()
+    crops = records["crop"].tolist() if "crop" in has else []
+    signals = {
+        name: np.ascontiguousarray(records[name], np.float32)
+        for name in SIGNAL_NAMES
+        if name in has
+    }
     for i, keypoints in enumerate(keypoints_of(records)):
         ledger = ledger_of(records[i])
         crop = BBox(*crops[i]) if crops and crops[i][2] else None
         face = not ledger.flags & Flag.NO_FACE
-        yield Result(int(records[i]["seq"]), ledger, Pose(keypoints, crop, face))
+        own = {name: values[i] for name, values in signals.items()}
+        yield Result(int(records[i]["seq"]), ledger, Pose(keypoints, crop, face), own)
 
 
 def keypoints_of(records: Records) -> Float32Array:
@@ -167,7 +212,7 @@ class _Part(BaseModel):
 
 
 _Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
-MOST_KEYPOINTS = 2000
+MOST_KEYPOINTS, MOST_NUMBERS = 2000, 100_000
 
 
 class CameraAbout(_Part):
@@ -191,7 +236,18 @@ class CameraAbout(_Part):
             raise ValueError(f"meta.keypoints is no list of 1 to {MOST_KEYPOINTS} names")
         if not isinstance(model, dict):
             raise ValueError("meta.model is no map")
+        lengths = self.meta.get("signals", {})
+        if not isinstance(lengths, dict) or not all(
+            name in SIGNAL_NAMES and type(n) is int and 0 < n <= MOST_NUMBERS
+            for name, n in lengths.items()
+        ):
+            raise ValueError(f"meta.signals is no map of known names to 1 to {MOST_NUMBERS}")
         return self
+
+    @property
+    def signals(self) -> dict[str, int]:
+        """How many numbers each signal of a result has."""
+        return dict(self.meta.get("signals", {}))
 
     @property
     def info(self) -> CameraInfo:

@@ -30,7 +30,7 @@ def record_files(about: layout.About) -> Iterator[tuple[str, dict[str, Any], tup
     told = {"session": about.session, "recording": about.recording}
     yield layout.CLOCK, {"kind": "clock", **told}, layout.CLOCK_COLUMNS
     for name, camera in about.cameras.items():
-        columns = layout.result_columns(len(camera.keypoints), about.format)
+        columns = layout.result_columns(len(camera.keypoints), about.format, camera.signals)
         yield layout.results_name(name), {"kind": "results", **told, "camera": name}, columns
         frames = {"kind": "frames", **told, "camera": name}
         yield layout.frames_name(name), frames, layout.FRAME_COLUMNS

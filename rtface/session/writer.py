@@ -71,7 +71,7 @@ class CameraWriter:
             folder / layout.results_name(camera),
             "results",
             about,
-            layout.result_columns(self._results.n_keypoints),
+            layout.result_columns(self._results.n_keypoints, lengths=self._results.signal_lengths),
         )
 
     def turn(self) -> bool:

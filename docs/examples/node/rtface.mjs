@@ -27,7 +27,16 @@ export const SKIPPED = 8;
 export const PAST_FRAME_BUDGET = 16;
 
 const COUNTERS = ['seq', 'frame_seq', 'segment', 'frame_id', 'lost_camera', 'skipped'];
-const TIMES = ['t_host_ns', 't_read_ns', 't_infer_ns', 't_rules_ns', 't_done_ns', 'exposure_ns'];
+const TIMES = [
+  't_host_ns',
+  't_read_ns',
+  't_infer_ns',
+  't_motion_ns',
+  't_pupil_ns',
+  't_rules_ns',
+  't_done_ns',
+  'exposure_ns',
+];
 
 /** The frames of a `pose.<cam>.` message -> its map with `keypoints` (Float32Array) and `K`. */
 export function decodePose(frames) {

@@ -25,6 +25,8 @@ const LEDGER = {
   t_host_ns: BIG + 2n,
   t_read_ns: BIG + 4n,
   t_infer_ns: BIG + 6n,
+  t_motion_ns: BIG + 7n,
+  t_pupil_ns: BIG + 7n,
   t_rules_ns: BIG + 8n,
   t_done_ns: BIG + 10n,
   exposure_ns: BIG - 1000n,

@@ -1,0 +1,175 @@
+"""What the tracker computes of a frame beside its keypoints, as flat arrays with names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from rtface.camera_config import MotionSection
+from rtface.motion.binning import Area, binned_shape, roi_area
+from rtface.motion.masks import FULL, AreaMasks, Basis, Masks, load_masks
+from rtface.motion.project import Projector
+from rtface.types import CameraInfo, Flag, Float32Array, Image, Pose, SignalLengths, UserError
+
+
+class Stage(Protocol):
+    """Computes some signals of every tracked frame, in order. Belongs to the tracker's thread.
+
+    Attributes
+    ----------
+    lengths : dict of str to int
+        How many numbers each signal has; never changes.
+    signals : dict of str to ndarray (N,) float32
+        Of the frame of the last call.
+    """
+
+    @property
+    def lengths(self) -> SignalLengths:
+        """See above."""
+
+    @property
+    def signals(self) -> dict[str, Float32Array]:
+        """See above."""
+
+    def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
+        """Compute the signals of a frame; return bits of ``Flag``.
+
+        ``consecutive``: it is the exposure right after that of the call before.
+        """
+
+    def about(self) -> dict[str, Any]:
+        """Return what ``meta`` says of the signals."""
+
+
+class MotionStage:
+    """Motion energy and components (Facemap's ``motion``, ``motSVD`` and ``movSVD``).
+
+    In every signal the areas follow each other in the order of the masks.
+
+    Parameters
+    ----------
+    masks : Masks
+        Areas may be without masks: then there is energy alone until ``replace``.
+    n_components : int
+        Of each area, at most.
+    dtype : dtype
+        Of the frames.
+    fast : bool
+        Whether masks are rounded, to be read faster.
+    room : bool
+        Whether ``n_components`` of motion are kept room for, because masks are to come.
+    """
+
+    def __init__(
+        self,
+        masks: Masks,
+        n_components: int,
+        dtype: np.dtype | type,
+        fast: bool = False,
+        room: bool = False,
+    ) -> None:
+        self._n, self._dtype, self._fast = n_components, np.dtype(dtype), fast
+        self._masks = masks
+        self._project = Projector(masks, n_components, dtype)
+        sizes = {
+            "motion_energy": [1 for _ in masks.areas],
+            "motion": [
+                min(n_components, area.area.pixels - 1) if room else self._count(area.motion)
+                for area in masks.areas
+            ],
+            "movie": [self._count(area.movie) for area in masks.areas],
+        }
+        self.lengths = {name: sum(each) for name, each in sizes.items() if sum(each)}
+        self.signals = {name: np.full(n, np.nan, np.float32) for name, n in self.lengths.items()}
+        #: where each area's part stands in the flat signals
+        self._places = {
+            name: np.split(signal, np.cumsum(sizes[name])[:-1])
+            for name, signal in self.signals.items()
+        }
+        self._coming: tuple[Masks, Projector] | None = None
+        self._primed = False
+
+    def _count(self, basis: Basis | None) -> int:
+        return 0 if basis is None else min(self._n, basis.masks.shape[1])
+
+    def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
+        """Compute energy and components; see ``Stage``."""
+        flags = 0 if consecutive else Flag.NO_MOTION.value
+        if self._coming is not None:
+            flags |= self._change(image)
+        projected = self._project(image, consecutive)
+        self.signals["motion_energy"][:] = projected.energy
+        for name, parts in (("motion", projected.motion), ("movie", projected.movie)):
+            for place, part in zip(self._places.get(name, ()), parts, strict=False):
+                place[: len(part)] = part
+        return flags
+
+    def replace(self, masks: Masks) -> None:
+        """Have other masks of the same areas from one of the next frames on.
+
+        That frame has the flag ``NEW_MASKS``. May be called from any thread, which does the work.
+        """
+        self._coming = masks, Projector(masks, self._n, self._dtype)
+
+    def _change(self, image: Image) -> int:
+        """Show the coming projector a first frame, and use it from the next one on."""
+        assert self._coming is not None
+        masks, project = self._coming
+        if not self._primed:
+            project(image, False)
+            self._primed = True
+            return 0
+        self._masks, self._project = masks, project
+        self._coming, self._primed = None, False
+        return Flag.NEW_MASKS.value
+
+    def about(self) -> dict[str, Any]:
+        """Return which areas and masks there are, for ``meta``."""
+        masks = self._masks
+        known = any(area.motion or area.movie for area in masks.areas)
+        areas = [
+            {
+                "name": area.name,
+                "bins": list(area.area),
+                "motion": len(self._places["motion"][i]) if "motion" in self._places else 0,
+                "movie": len(self._places["movie"][i]) if "movie" in self._places else 0,
+            }
+            for i, area in enumerate(masks.areas)
+        ]
+        return {
+            "masks": masks.identity if known else None,
+            "bin_px": masks.bin_px,
+            "areas": areas,
+            "fast": self._fast,
+        }
+
+
+def motion_stage(
+    section: MotionSection | None, camera: str, info: CameraInfo
+) -> MotionStage | None:
+    """Return what computes the motion of a camera as its rig file says; None if it says nothing.
+
+    Raises
+    ------
+    UserError
+        Masks cannot be read or are of other frames; a ROI is outside the frame.
+    """
+    if section is None:
+        return None
+    shape = info.height, info.width
+    if section.masks is not None:
+        masks = load_masks(Path(section.masks), shape)
+        return MotionStage(masks, section.components, info.dtype, section.fast)
+    try:
+        rows, columns = binned_shape(*shape, section.bin)
+        areas = {FULL: Area(0, rows, 0, columns)}
+        for i, roi in enumerate(section.roi, 1):
+            areas[f"roi{i}"] = roi_area(roi, *shape, section.bin)
+    except UserError as error:
+        raise UserError(f"camera.{camera}.motion: {error}") from None
+    nothing = np.zeros((rows, columns), np.float32)
+    bare = tuple(AreaMasks(name, area, None, None) for name, area in areas.items())
+    masks = Masks(*shape, section.bin, nothing, nothing, bare, "")
+    return MotionStage(masks, section.components, info.dtype, section.fast, room=True)

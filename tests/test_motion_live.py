@@ -1,0 +1,173 @@
+"""Motion components live: on the wire, in the session, and computed again from its video."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from programs import FFV1, SMALL, only_session, running
+
+import rtface
+from rtface.camera_config import MotionSection
+from rtface.exposure import Timing
+from rtface.motion.fit import fit_masks
+from rtface.motion.masks import Masks, save_masks
+from rtface.motion.project import Projector
+from rtface.signals import MotionStage, motion_stage
+from rtface.track import Tracker
+from rtface.types import CameraInfo, Flag, Frame, Lost, Pose, Stamp, UserError
+
+INFO = CameraInfo(48, 64, 8, 100.0)
+PERIOD_NS = 10_000_000
+
+
+def frames(n: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return list(rng.integers(0, 256, (n, INFO.height, INFO.width), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def masks() -> Masks:
+    film = frames(60)
+    return fit_masks([lambda: film], 4, 10, [(8, 8, 24, 20)], movie=True)
+
+
+def test_stage_holds_what_the_projector_gives_area_after_area(masks: Masks) -> None:
+    stage, project = MotionStage(masks, 7, np.uint8), Projector(masks, 7)
+    assert stage.lengths == {"motion_energy": 2, "motion": 14, "movie": 14}
+    pose = Pose(np.zeros((1, 3), np.float32))
+    for i, image in enumerate(frames(4, seed=1)):
+        consecutive = i not in (0, 2)
+        assert stage(image, pose, consecutive) == (0 if consecutive else Flag.NO_MOTION)
+        wanted = project(image, consecutive)
+        np.testing.assert_array_equal(stage.signals["motion_energy"], wanted.energy)
+        np.testing.assert_array_equal(stage.signals["motion"], np.concatenate(wanted.motion))
+        np.testing.assert_array_equal(stage.signals["movie"], np.concatenate(wanted.movie))
+    about = stage.about()
+    assert about["masks"] == masks.identity
+    assert [(a["name"], a["motion"], a["movie"]) for a in about["areas"]] == [
+        ("full", 7, 7),
+        ("roi1", 7, 7),
+    ]
+
+
+def test_masks_that_come_later_begin_at_a_flagged_frame_and_never_twice(masks: Masks) -> None:
+    section = MotionSection(components=10, roi=((8, 8, 24, 20),))
+    stage, project = motion_stage(section, "cam1", INFO), Projector(masks, 10)
+    assert stage is not None
+    assert stage.lengths == {"motion_energy": 2, "motion": 20}
+    pose = Pose(np.zeros((1, 3), np.float32))
+    began = []
+    for i, image in enumerate(frames(9, seed=2)):
+        if i == 3:
+            assert stage.about()["masks"] is None
+            stage.replace(masks)
+        flags = stage(image, pose, i > 0)
+        wanted = project(image, i > 0)
+        if flags & Flag.NEW_MASKS:
+            began.append(i)
+        np.testing.assert_array_equal(stage.signals["motion_energy"], wanted.energy)
+        if began:
+            np.testing.assert_array_equal(stage.signals["motion"], np.concatenate(wanted.motion))
+            assert stage.about()["masks"] == masks.identity
+        else:
+            assert np.isnan(stage.signals["motion"]).all()
+    assert began == [4]  # the frame before was shown to the new masks: energy has no gap
+
+
+@pytest.mark.parametrize(
+    ("gap", "why"),
+    [
+        ({"frame_id": 3}, "an id is missing"),
+        ({"segment": 1}, "the camera came back"),
+        ({"later_ns": 30 * PERIOD_NS}, "it waited for a trigger"),
+    ],
+)
+def test_motion_only_between_exposures_that_follow_each_other(
+    masks: Masks, gap: dict[str, int], why: str
+) -> None:
+    stage = MotionStage(masks, 5, np.uint8)
+    pose = Pose(np.zeros((1, 3), np.float32))
+    timing = Timing(PERIOD_NS)
+    tracker = Tracker(lambda _image, _periods: pose, timing, motion=stage)
+    film = frames(4)
+    seen = []
+    for seq in range(4):
+        after = seq >= 2
+        frame_id = seq + (gap.get("frame_id", seq) - 2 if after and "frame_id" in gap else 0)
+        late = gap.get("later_ns", 0) if after else 0
+        t = seq * PERIOD_NS + late
+        stamp = Stamp(gap.get("segment", 0) if after else 0, frame_id, None, t)
+        ledger, _, signals = tracker(Frame(seq, stamp, Lost(), film[seq]))
+        known = bool(np.isfinite(signals["motion"]).all())
+        assert known == bool(np.isfinite(signals["motion_energy"]).all())
+        assert known != bool(ledger.flags & Flag.NO_MOTION)
+        seen.append(known)
+    assert seen == [False, True, False, True], why
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"masks": "none.npz"}, "none.npz: .*no such file"),
+        ({"roi": ((60, 0, 20, 20),)}, r"camera.cam1.motion: ROI 60,0,20,20: not inside"),
+        ({"bin": 16, "roi": ((0, 0, 10, 10),)}, "holds no bin"),
+    ],
+)
+def test_bad_sections_are_one_line(section: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=f"(?i){words}"):
+        motion_stage(MotionSection(**section), "cam1", INFO)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_stream_session_and_video_agree(tmp_path: Path, tiny_bundle: Path, ring_dir: Path) -> None:
+    film = list(np.random.default_rng(3).integers(0, 256, (80, 240, 320), np.uint8))
+    made = fit_masks([lambda: film], 4, 50, [(20, 20, 100, 90)], movie=True)
+    save_masks(tmp_path / "masks.npz", made)
+    motion = '[camera.cam1.motion]\nmasks = "masks.npz"\ncomponents = 40\n'
+    streamed = {}
+    with running(tmp_path, tiny_bundle, SMALL + motion, extra=FFV1) as program:
+        with rtface.subscribe("cam1", program.data, topic="motion", timeout_s=5) as stream:
+            about = stream.meta()["motion"]
+            for message in itertools.islice(stream, 200):
+                streamed[message.seq] = message
+        code, _, err = program.stop()
+    assert code == 0, err
+    assert about["masks"] == made.identity
+    assert [area["motion"] for area in about["areas"]] == [40, 40]
+    with rtface.open_session(only_session(tmp_path)) as session:
+        camera = session.cameras["cam1"]
+        results = camera.results[:]
+        assert camera.signal("motion").shape == (len(results), 80)
+        by_frame = {int(r["frame_seq"]): r for r in results}
+        project = Projector(made, 40)
+        compared, before = 0, -2
+        for record, image in camera.images():
+            seq = int(record["frame_seq"])
+            if seq not in by_frame:  # skipped live: no motion from it either
+                continue
+            row = by_frame[seq]
+            known = not row["flags"] & Flag.NO_MOTION
+            again = project(image, bool(known) and before == seq - 1)
+            np.testing.assert_array_equal(row["movie"], np.concatenate(again.movie))
+            if known and before == seq - 1:
+                np.testing.assert_array_equal(row["motion"], np.concatenate(again.motion))
+                np.testing.assert_array_equal(row["motion_energy"], again.energy)
+                compared += 1
+            elif not known:
+                assert np.isnan(row["motion"]).all()
+                assert np.isnan(row["motion_energy"]).all()
+            before = seq
+        assert compared > 50
+        told = 0
+        for row in results:
+            if message := streamed.get(int(row["seq"])):
+                for name in ("motion_energy", "motion", "movie"):
+                    np.testing.assert_array_equal(message.signals[name], row[name])
+                assert message.fields["masks"] == made.identity
+                assert message.fields["t_infer_ns"] < message.fields["t_motion_ns"]
+                told += 1
+        assert told > 100
