@@ -20,6 +20,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from rtface.rings import FrameRingReader
 from rtface.types import UserError
 
 #: after the supervisor is gone the loop has this long to close everything in order, s
@@ -104,6 +105,18 @@ def main(run: Callable[[Line], None]) -> None:
         traceback.print_exc()
         line.report("error", message=f"internal error: {type(error).__name__}: {error}", fault=True)
         sys.exit(1)
+
+
+def frames_of(line: Line, camera: str) -> FrameRingReader | None:
+    """Return a camera's frame ring of this run once it is there; None if told to stop first."""
+    while not line.stopping:
+        with contextlib.suppress(FileNotFoundError):
+            frames = FrameRingReader(camera)
+            if frames.session == line.job["session"]:
+                return frames
+            frames.close()  # left by a run that is just ending
+        time.sleep(0.01)
+    return None
 
 
 def quiet_memory() -> None:

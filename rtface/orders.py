@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from rtface.config import Rig
 from rtface.process import Process
@@ -55,3 +58,24 @@ def pass_to_recorder(recorder: Process | None, order: str, fields: dict[str, str
         raise UserError("the recorder does not listen; see its state in the status")
     if order != "annotate":  # until it says so itself, a second later
         recorder.counts["state"] = "recording" if order == "record" else "ending"
+
+
+def masks_to_come(rig: Rig, camera: str, session: str) -> Path | None:
+    """Return where masks that a run makes of its beginning are put; None if it makes none."""
+    motion = rig.camera[camera].motion
+    if motion is None or motion.masks is not None:
+        return None
+    return Path(tempfile.gettempdir()) / f"rtface-{session}-{camera}.masks.npz"
+
+
+def pass_masks(
+    process: Process, report: dict[str, Any], processes: Iterable[Process], recorder: Process | None
+) -> None:
+    """Bring masks that were made to the tracker, and what it says of them to the recorder."""
+    if process.role == "warm":
+        for other in processes:
+            if (other.role, other.camera) == ("track", process.camera):
+                other.order("masks", path=report["path"])
+    elif recorder:
+        now = time.perf_counter_ns()
+        recorder.order("masks", t_host_ns=now, camera=process.camera, **report)

@@ -10,7 +10,7 @@ from typing import Any
 from rtface import child
 from rtface.config import Rig, parse_rig
 from rtface.platform import step_back
-from rtface.recorder import GRACE_S, SECOND_NS, Begin, Recorder, Rings
+from rtface.recorder import GRACE_S, SECOND_NS, Begin, Made, Recorder, Rings
 from rtface.rings import FrameRingReader, ResultRingReader
 from rtface.session.video import check_encoder
 from rtface.types import UserError
@@ -112,6 +112,9 @@ def _obey(recorder: Recorder, order: dict[str, Any]) -> None:
         recorder.end("asked", t_host_ns)
     elif order["cmd"] == "annotate":
         recorder.annotate(order["text"], t_host_ns)
+    elif order["cmd"] == "masks":
+        made = Made(Path(order["path"]), order["identity"], order["frame_seq"])
+        recorder.masks(order["camera"], made, t_host_ns)
 
 
 def _wait_for_rings(rig: Rig, session: str, line: child.Line) -> Rings | None:

@@ -41,6 +41,14 @@ class Begin(NamedTuple):
     name: str = ""
 
 
+class Made(NamedTuple):
+    """Masks of motion components: their file, and if they were made in the run, since when."""
+
+    path: Path
+    identity: str | None
+    frame_seq: int | None = None
+
+
 class Recorder:
     """Starts and ends sessions and keeps watch over the disk. Belongs to one thread.
 
@@ -64,6 +72,11 @@ class Recorder:
         self._syncing: Future[None] | None = None
         #: why recording cannot go on, for the status
         self.fault: str | None = None
+        self._masks = {
+            camera: Made(Path(section.motion.masks), None)
+            for camera, section in rig.camera.items()
+            if section.motion and section.motion.masks
+        }
         self.last_counts: dict[str, Any] = {}
         self.folder: Path | None = None
         #: sessions closed so far
@@ -101,6 +114,8 @@ class Recorder:
             self.fault = f"{self._root}: cannot record there ({error.strerror or error})"
             return
         self.folder, self.fault, self._warned, self._due_ns = folder, None, False, 0
+        for camera, made in self._masks.items():
+            self._keep_masks(camera, made, t_host_ns)
 
     def _about(self, order: Begin, t_host_ns: int, unix_ns: int) -> layout.About:
         rig = self._rig.model_dump(mode="json")
@@ -158,6 +173,22 @@ class Recorder:
         if self._session is not None:
             with self._disk():
                 self._session.event("annotation", t_host_ns, text=text)
+
+    def masks(self, camera: str, made: Made, t_host_ns: int) -> None:
+        """Keep masks that were made in the run, in this session and in those to come."""
+        self._masks[camera] = made
+        self._keep_masks(camera, made, t_host_ns)
+
+    def _keep_masks(self, camera: str, made: Made, t_host_ns: int) -> None:
+        """Copy masks into the open session, without which its components mean nothing."""
+        session = self._session
+        if session is None:
+            return
+        with self._disk():
+            shutil.copyfile(made.path, session.folder / layout.masks_name(camera))
+            if made.frame_seq is not None:
+                told = {"camera": camera, "identity": made.identity, "frame_seq": made.frame_seq}
+                session.event("masks", t_host_ns, **told)
 
     def turn(self) -> bool:
         """Do what there is to do; False if that was nothing."""

@@ -16,7 +16,7 @@ import zmq
 from rtface import platform, wire
 from rtface.config import Rig
 from rtface.control import Control
-from rtface.orders import pass_to_recorder, pass_trigger
+from rtface.orders import masks_to_come, pass_masks, pass_to_recorder, pass_trigger
 from rtface.process import ENDED, ChildDied, Process, Reports, spawn
 from rtface.publish import bind
 from rtface.types import UserError
@@ -91,6 +91,11 @@ class Supervisor:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.PUB)
         bind(socket, stream.host, stream.status_port, "status")
         self._status_socket = socket
+        self._spawn_all()
+        return self._until_running(stop_asked, on_turn)
+
+    def _spawn_all(self) -> None:
+        """Start every process of the run."""
         rig_map = self.rig.model_dump(mode="json")
         for camera in self.rig.camera:
             wake = platform.Wake.make_descriptor()
@@ -100,6 +105,10 @@ class Supervisor:
                 job = {"rig": rig_map, "camera": camera, "session": self.session, "wake": wake}
                 process = spawn(role, camera, job, self._reports)
                 self.processes.append(process)
+            if masks := masks_to_come(self.rig, camera, self.session):
+                job = {"rig": rig_map, "camera": camera, "session": self.session, "wake": None}
+                job["out"] = str(masks)
+                self.processes.append(spawn("warm", camera, job, self._reports))
         if self.rig.record.folder is not None:
             job = {
                 "rig": rig_map,
@@ -110,6 +119,11 @@ class Supervisor:
             }
             self._recorder = spawn("record", "", job, self._reports)
             self.processes.append(self._recorder)
+
+    def _until_running(
+        self, stop_asked: Callable[[], bool], on_turn: Callable[[Supervisor], None]
+    ) -> bool:
+        """Wait until every process is ready and every camera exposes, or ``stop_asked``."""
         deadline = time.monotonic() + READY_TIMEOUT_S
 
         def wait_for(done: Callable[[Process], bool], processes: list[Process]) -> bool:
@@ -149,16 +163,7 @@ class Supervisor:
     def _digest(self, process: Process, report: dict[str, Any]) -> None:
         kind = report.pop("kind")
         if kind == "counts":
-            process.counts = report
-            fault = report.get("fault")
-            if fault and fault not in self.faults:
-                self.faults.append(fault)
-            if process.role == "acquire":
-                for text in self._watch.look(process.camera, report):
-                    self._remark(text)
-            elif process.role == "track":
-                for text in self._watch.look_at_face(process.camera, report):
-                    self._note(text)
+            self._count(process, report)
         elif kind == "error":
             process.error = report["message"]
             if report.get("fault"):
@@ -168,8 +173,23 @@ class Supervisor:
             self._recorded |= process is self._recorder
         elif kind == "armed":
             process.armed = True
+        elif kind == "masks":
+            pass_masks(process, report, self.processes, self._recorder)
         elif kind == "done":
             process.state = "done"
+
+    def _count(self, process: Process, report: dict[str, Any]) -> None:
+        """Keep a child's counts, and what is new in them."""
+        process.counts = report
+        fault = report.get("fault")
+        if fault and fault not in self.faults:
+            self.faults.append(fault)
+        if process.role == "acquire":
+            for text in self._watch.look(process.camera, report):
+                self._remark(text)
+        elif process.role == "track":
+            for text in self._watch.look_at_face(process.camera, report):
+                self._note(text)
 
     def _ended(self, process: Process) -> None:
         code = process.popen.returncode
@@ -178,6 +198,9 @@ class Supervisor:
             return
         process.state = process.state if process.state == "killed" else "died"
         recording = process is self._recorder and self._recorded
+        if process.role == "warm":
+            self._remark(process.error or f"{process.name} ended with exit code {code}")
+            return
         if process.error and code == 2 and not recording:
             raise UserError(process.error)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -191,7 +214,8 @@ class Supervisor:
     @property
     def ended(self) -> bool:
         """Whether every child has ended on its own (a video that is not looped)."""
-        return all(p.state == "ended" for p in self.processes if p is not self._recorder)
+        streams = [p for p in self.processes if p.role in ("acquire", "track")]
+        return all(p.state == "ended" for p in streams)
 
     def turn(self) -> bool:
         """Do one turn (about 50 ms): reports, requests, status. False once all ended.
@@ -298,6 +322,9 @@ class Supervisor:
                 self._lifecycle = "ended"
             self.publish_status()
             platform.sweep_stale()
+            for camera in self.rig.camera:
+                if masks := masks_to_come(self.rig, camera, self.session):
+                    masks.unlink(missing_ok=True)
             for descriptor in self._wakes:
                 os.close(descriptor)
             if self._control:

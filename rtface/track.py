@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import threading
 import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rtface import __version__, child, wire
@@ -13,166 +13,30 @@ from rtface.config import Rig, parse_rig
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.engine.null import NullEngine, NullEstimator
-from rtface.exposure import Exposed, FrameTimer, Timing
 from rtface.face import FaceFinder
 from rtface.facemap_pose import FacemapEstimator, facemap_estimator
+from rtface.motion.masks import load_masks
 from rtface.percentiles import Normaliser
 from rtface.platform import SLEPT_NS, Wake, suspended_ns
 from rtface.pose import PoseEstimator, finder_for
 from rtface.publish import Publisher
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
-from rtface.signals import Stage, motion_stage
+from rtface.signals import MotionStage, Stage, motion_stage
 from rtface.timing import timing_of
+from rtface.tracker import Tracker
 from rtface.types import (
-    CAUSES,
     BBox,
     CameraInfo,
     Engine,
     Flag,
-    Float32Array,
-    Frame,
-    Image,
     Ledger,
-    Lost,
-    Pose,
     Result,
-    Signals,
-    Stamp,
     UserError,
 )
 
 REPORT_EVERY_NS = 1_000_000_000
 IDLE_WAKE_S = 0.05
-
-
-class Tracker:
-    """Turns frames into poses with a ledger. Sees no socket and no ring; its clock is given.
-
-    Parameters
-    ----------
-    estimator : callable
-        Gets an image and how many frame periods have passed since the one before.
-    timing : Timing
-    clock : callable
-    motion, pupil : Stage, optional
-        What else is computed of every frame.
-
-    Attributes
-    ----------
-    tracked : int
-        Frames that were tracked.
-    skipped : int
-        Frames passed over for newer ones.
-    timer : FrameTimer
-        Finds when frames were exposed.
-    """
-
-    def __init__(
-        self,
-        estimator: Callable[[Image, int], Pose],
-        timing: Timing,
-        clock: Callable[[], int] = time.perf_counter_ns,
-        motion: Stage | None = None,
-        pupil: Stage | None = None,
-    ) -> None:
-        self._estimate = estimator
-        self._motion, self._pupil = motion, pupil
-        self._signals: dict[str, Float32Array] = {}
-        for stage in (motion, pupil):
-            self._signals |= stage.signals if stage else {}
-        self._period_ns = timing.period_ns
-        self.timer = FrameTimer(timing)
-        self._clock = clock
-        self._next_seq = 0
-        self._lost = Lost()
-        self._segment: int | None = None
-        self._frame_id = self._exposure_ns = self._exposure_err_ns = 0
-        self.tracked = 0
-        self.skipped = 0
-
-    def __call__(self, frame: Frame) -> tuple[Ledger, Pose, Signals]:
-        """Track one frame; every frame between the last one and this is counted as skipped.
-
-        The signals are overwritten by the next call.
-        """
-        t_read_ns = self._clock()
-        passed_over = frame.frame_seq - self._next_seq
-        lost = sum(frame.lost) - sum(self._lost)
-        pose = self._estimate(frame.image, 1 + passed_over + lost)
-        t_infer_ns = self._clock()
-        stamp = frame.stamp
-        exposed = self.timer(stamp)
-        flags = exposed.flags
-        if not pose.face:
-            flags |= Flag.NO_FACE.value
-        if passed_over:
-            flags |= Flag.SKIPPED.value
-        if stamp.segment != self._segment:
-            flags |= Flag.FIRST.value
-        if frame.lost != self._lost:
-            flags |= _gap_flags(self._lost, frame.lost)
-        consecutive = self._right_before(stamp, exposed)
-        self._segment, self._lost = stamp.segment, frame.lost
-        self._next_seq = frame.frame_seq + 1
-        self.skipped += passed_over
-        self.tracked += 1
-        t_motion_ns = t_pupil_ns = t_infer_ns
-        if self._motion:
-            flags |= self._motion(frame.image, pose, consecutive)
-            t_motion_ns = t_pupil_ns = self._clock()
-        if self._pupil:
-            flags |= self._pupil(frame.image, pose, consecutive)
-            t_pupil_ns = self._clock()
-        t_done_ns = self._clock()
-        if t_done_ns - stamp.t_host_ns > self._period_ns:
-            flags |= Flag.PAST_FRAME_BUDGET.value
-        ledger = Ledger(
-            frame.frame_seq,
-            stamp.segment,
-            stamp.frame_id,
-            stamp.t_camera_ns,
-            stamp.t_host_ns,
-            t_read_ns,
-            t_infer_ns,
-            t_motion_ns,
-            t_pupil_ns,
-            t_pupil_ns,  # no rules yet: that stage takes no time
-            t_done_ns,
-            exposed.exposure_ns,
-            exposed.exposure_err_ns,
-            exposed.time_source,
-            sum(frame.lost),
-            self.skipped,
-            flags,
-        )
-        return ledger, pose, self._signals
-
-    def _right_before(self, stamp: Stamp, exposed: Exposed) -> bool:
-        """Return whether the last tracked frame was the exposure right before this one.
-
-        Ids that follow each other are not enough: a camera that waits for triggers counts on.
-        """
-        apart_ns = exposed.exposure_ns - self._exposure_ns
-        within_ns = self._period_ns // 2 + exposed.exposure_err_ns + self._exposure_err_ns
-        follows = stamp.segment == self._segment and stamp.frame_id == self._frame_id + 1
-        self._frame_id = stamp.frame_id
-        self._exposure_ns, self._exposure_err_ns = exposed.exposure_ns, exposed.exposure_err_ns
-        return follows and abs(apart_ns - self._period_ns) <= within_ns
-
-    def finish(self, n_frames: int) -> None:
-        """Count what came after the last tracked frame of ``n_frames`` as skipped."""
-        self.skipped += n_frames - self._next_seq
-        self._next_seq = n_frames
-
-
-def _gap_flags(before: Lost, now: Lost) -> int:
-    """Return the flags of a result after frames that acquisition never got, with the causes."""
-    flags = Flag.CAMERA_GAP.value
-    for cause, old, new in zip(CAUSES, before, now, strict=True):
-        if new > old:
-            flags |= cause.value
-    return flags
 
 
 def face_mode(rig: Rig, camera: str, bundle: Bundle) -> str:
@@ -246,7 +110,7 @@ def run(line: child.Line) -> None:
     rig, camera = parse_rig(job["rig"], "rig"), job["camera"]
     bundle = load_bundle(rig.engine.bundle)
     engine = make_engine(bundle, rig.engine.runtime, rig.engine.threads)
-    frames = _wait_for_ring(camera, job["session"], line)
+    frames = child.frames_of(line, camera)
     if frames is None:
         return
     info = frames.info
@@ -265,7 +129,9 @@ def run(line: child.Line) -> None:
         try:
             results.ring.set_state(RUNNING)
             line.report("ready", model=bundle.name, runtime=rig.engine.runtime)
-            _loop(line, frames, tracker, estimator.finder, results, publisher, Wake(job["wake"]))
+            masks = _Masks(line, motion, publisher, meta, info)
+            wake = Wake(job["wake"])
+            _loop(line, frames, tracker, estimator.finder, results, publisher, masks, wake)
         finally:
             results.close()
     finally:
@@ -273,16 +139,46 @@ def run(line: child.Line) -> None:
         frames.close()
 
 
-def _wait_for_ring(camera: str, session: str, line: child.Line) -> FrameRingReader | None:
-    """Return the ring of this run; the supervisor decides how long that may take."""
-    while not line.stopping:
-        with contextlib.suppress(FileNotFoundError):
-            frames = FrameRingReader(camera)
-            if frames.session == session:
-                return frames
-            frames.close()  # left by a run that is just ending
-        time.sleep(0.01)
-    return None
+class _Masks:
+    """Takes masks that were made during the run, and says from which frame on they hold."""
+
+    def __init__(
+        self,
+        line: child.Line,
+        motion: MotionStage | None,
+        publisher: Publisher,
+        meta: dict[str, Any],
+        info: CameraInfo,
+    ) -> None:
+        self._line, self._motion, self._publisher, self._meta = line, motion, publisher, meta
+        self._shape = info.height, info.width
+        self._path = ""
+
+    @property
+    def identity(self) -> str | None:
+        """Of the masks that components have now; None while there are none."""
+        motion = self._meta["motion"]
+        return motion["masks"] if motion else None
+
+    def tend(self) -> None:
+        """Begin to load masks if the supervisor says that there are some; never waits."""
+        if order := self._line.order():
+            # in another thread: the file is large and frames go on
+            self._path = order["path"]
+            threading.Thread(target=self._load, daemon=True).start()
+
+    def _load(self) -> None:
+        assert self._motion is not None
+        self._motion.replace(load_masks(Path(self._path), self._shape))
+
+    def announce(self, ledger: Ledger) -> None:
+        """Tell subscribers and the supervisor of the masks that begin with this frame."""
+        assert self._motion is not None
+        self._meta["motion"] = self._motion.about()
+        self._publisher.set_meta(self._meta)
+        identity = self._meta["motion"]["masks"]
+        told = {"identity": identity, "frame_seq": ledger.frame_seq, "path": self._path}
+        self._line.report("masks", **told)
 
 
 def _loop(
@@ -292,6 +188,7 @@ def _loop(
     finder: FaceFinder | None,
     results: ResultRingWriter,
     publisher: Publisher,
+    masks: _Masks,
     wake: Wake,
 ) -> None:
     total, recent = AgeHistogram(), AgeHistogram()
@@ -308,6 +205,7 @@ def _loop(
             "subscribers": publisher.subscribers,
             "cpu_s": time.process_time() - cpu_start,
             "face": finder and finder.about(),
+            "masks": masks.identity,
             "clock": {**tracker.timer.state(), "suspended_s": suspended_ns() * 1e-9},
         }
 
@@ -319,6 +217,8 @@ def _loop(
         if frame is not None:
             ledger, pose, signals = tracker(frame)
             last = frame.frame_seq
+            if ledger.flags & Flag.NEW_MASKS:
+                masks.announce(ledger)
             seq = results.write(ledger, pose, signals)
             publisher.send(Result(seq, ledger, pose, signals))
             age_ns = ledger.t_done_ns - ledger.t_host_ns
@@ -327,6 +227,7 @@ def _loop(
         elif closed:
             break
         publisher.tend()
+        masks.tend()
         now = time.perf_counter_ns()
         if now >= report_due_ns:
             report_due_ns = now + REPORT_EVERY_NS

@@ -500,8 +500,8 @@ def test_the_command_takes_facemap_s_masks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], "either --video or --from"),
-        (["--video", "a.avi", "--from", "b.npy"], "either --video or --from"),
+        ([], "one of --video, --live and --from"),
+        (["--video", "a.avi", "--from", "b.npy"], "one of --video, --live and --from"),
         (["--video", "none.avi"], "no such file"),
         (["--video", "a.avi", "--roi", "1,2,3"], "--roi 1,2,3: must be X,Y,W,H"),
     ],

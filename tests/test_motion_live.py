@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import FFV1, SMALL, only_session, running
+from programs import FFV1, RECORD, RTFACE, SMALL, only_session, running
 
 import rtface
 from rtface.camera_config import MotionSection
 from rtface.exposure import Timing
 from rtface.motion.fit import fit_masks
-from rtface.motion.masks import Masks, save_masks
+from rtface.motion.masks import Masks, load_masks, save_masks
 from rtface.motion.project import Projector
 from rtface.signals import MotionStage, motion_stage
-from rtface.track import Tracker
+from rtface.tracker import Tracker
 from rtface.types import CameraInfo, Flag, Frame, Lost, Pose, Stamp, UserError
 
 INFO = CameraInfo(48, 64, 8, 100.0)
@@ -171,3 +173,50 @@ def test_stream_session_and_video_agree(tmp_path: Path, tiny_bundle: Path, ring_
                 assert message.fields["t_infer_ns"] < message.fields["t_motion_ns"]
                 told += 1
         assert told > 100
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_without_masks_energy_flows_at_once_and_components_once_there_are_some(
+    tmp_path: Path, tiny_bundle: Path, ring_dir: Path
+) -> None:
+    motion = "[camera.cam1.motion]\ncomponents = 20\nfit_s = 1.5\n"
+    results_alone = RECORD.format(video="none")
+    with running(tmp_path, tiny_bundle, SMALL + motion, extra=results_alone) as program:
+        with rtface.subscribe("cam1", program.data, topic="motion", timeout_s=5) as stream:
+            first = next(stream)
+            assert stream.meta()["motion"]["masks"] is None
+            new = next(m for m in stream if m.fields["flags"] & Flag.NEW_MASKS)
+            after = next(m for m in stream if not m.fields["flags"] & Flag.NO_MOTION)
+            identity = stream.meta()["motion"]["masks"]
+        made = tmp_path / "live.npz"
+        asked = ["calibrate", "motion", "--live", "1", "--components", "5", "--out", str(made)]
+        live = subprocess.run([RTFACE, *asked], capture_output=True, text=True, check=False)
+        program.stop()
+    assert live.returncode == 0, live.stderr
+    assert [a.motion.masks.shape[1] for a in load_masks(made, (240, 320)).areas if a.motion] == [5]
+    assert first.fields["masks"] is None
+    assert np.isnan(first.signals["motion"]).all()
+    assert new.fields["masks"] == after.fields["masks"] == identity
+    assert np.isfinite(after.signals["motion"]).all()
+    with rtface.open_session(only_session(tmp_path)) as session:
+        kept = load_masks(session.path / "cam1.masks.npz", (240, 320))
+        assert kept.identity == identity
+        (event,) = (e for e in session.events if e.kind == "masks")
+        assert event.fields["frame_seq"] == new.fields["frame_seq"]
+        results = session.cameras["cam1"].results[:]
+    flagged = results["frame_seq"][(results["flags"] & Flag.NEW_MASKS) > 0]
+    assert flagged.tolist() == [new.fields["frame_seq"]]  # once, and never again
+    assert np.isnan(results["motion"][results["frame_seq"] < flagged[0]]).all()
+    energy = np.isfinite(results["motion_energy"][:, 0])
+    np.testing.assert_array_equal(energy, (results["flags"] & Flag.NO_MOTION) == 0)
+    assert not list(Path(tempfile.gettempdir()).glob(f"rtface-{session.about.session}-*"))
+
+
+@pytest.mark.slow
+def test_a_camera_that_does_not_run_is_one_line(tmp_path: Path, ring_dir: Path) -> None:
+    words = ["calibrate", "motion", "--live", "1", "--out", str(tmp_path / "m.npz")]
+    done = subprocess.run([RTFACE, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no camera 'cam1' runs" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -6,7 +6,7 @@ import pytest
 from rtface.acquire import Account
 from rtface.ages import AgeHistogram
 from rtface.exposure import Timing
-from rtface.track import Tracker
+from rtface.tracker import Tracker
 from rtface.types import CameraCounts, Flag, Frame, Lost, Pose, Stamp
 
 TIMING = Timing(period_ns=10_000, delay_ns=300, delay_err_ns=50)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtface.cli.common import stop_switch
 from rtface.types import UserError
 
 if TYPE_CHECKING:
     from rtface.motion.masks import Masks
+
+#: bin, components, ROIs, whether the whole frame, motion and movie masks
+Kind = tuple[int, int, Sequence[tuple[int, int, int, int]], bool, bool, bool]
 
 app = typer.Typer(no_args_is_help=True, help="Make what a rig needs to know of recordings.")
 
@@ -28,6 +33,13 @@ def motion(
         list[Path] | None,
         typer.Option(metavar="FILE", help="Video of the camera; may be given again."),
     ] = None,
+    live: Annotated[
+        float | None,
+        typer.Option(
+            min=1, metavar="SECONDS", help="Of a camera that runs now: so much from now on."
+        ),
+    ] = None,
+    camera: Annotated[str, typer.Option(help="With --live: its name.")] = "cam1",
     proc: Annotated[
         Path | None,
         typer.Option("--from", metavar="FILE_proc.npy", help="Take Facemap's masks as they are."),
@@ -53,15 +65,15 @@ def motion(
         int | None, typer.Option(min=0, help="With --from: which of several views at once.")
     ] = None,
 ) -> None:
-    """Make the masks of motion components: of videos, or of a file that Facemap made.
+    """Make the masks of motion components: of videos, a running camera, or a file of Facemap.
 
     Writes a picture of the first masks beside them. Nothing in Facemap's file is run.
     """
     from rtface.motion.masks import save_masks
     from rtface.motion.pictures import draw_masks
 
-    if bool(video) == bool(proc):
-        raise UserError("give either --video or --from")
+    if bool(video) + bool(proc) + bool(live) != 1:
+        raise UserError("give one of --video, --live and --from")
     if out.suffix != ".npz":
         raise UserError(f"{out}: name a file that ends in .npz for --out")
     if out.is_dir() or not out.parent.is_dir():
@@ -72,9 +84,8 @@ def motion(
 
         made, notes = load_proc(proc, view)
     else:
-        made = _fit(
-            video or [], bin_px, components, _rois(roi or []), full, motion_masks, movie_masks
-        )
+        kind = bin_px, components, _rois(roi or []), full, motion_masks, movie_masks
+        made = _of_videos(video, kind) if video else _of_camera(camera, live or 0.0, kind)
     save_masks(out, made)
     picture = out.with_suffix(".png")
     draw_masks(picture, made)
@@ -99,47 +110,71 @@ def _rois(texts: Sequence[str]) -> list[tuple[int, int, int, int]]:
     return found
 
 
-def _fit(
-    videos: Sequence[Path],
-    bin_px: int,
-    components: int,
-    rois: Sequence[tuple[int, int, int, int]],
-    full: bool,
-    motion_masks: bool,
-    movie_masks: bool,
-) -> Masks:
-    """Return masks of videos, with a bar for each of the two passes."""
+def _of_videos(videos: Sequence[Path], kind: Kind) -> Masks:
+    """Return masks of videos."""
     from functools import partial
-
-    from rich.console import Console
-    from rich.progress import Progress
 
     from rtface.camera.video import declared_frames, read_frames
     from rtface.motion.fit import fit_masks
 
     declared = [declared_frames(path) for path in videos]
     total = sum(n or 0 for n in declared) if all(declared) else None
-    console = Console(stderr=True)
-    bars = Progress(console=console, disable=not console.is_terminal)
-    tasks: list[object] = []
+    films = [partial(read_frames, path) for path in videos]
+    with _bars({1: "averages", 2: "masks"}, {1: total, 2: total}) as show:
+        return fit_masks(films, *kind, show)
 
-    def on_progress(stage: int, frames: int) -> None:
-        if len(tasks) < stage:
-            bars.start()  # not before the first frame: a refused file gets one line alone
-            tasks.append(bars.add_task(("", "averages", "masks")[stage], total=total))
-        bars.update(tasks[-1], completed=frames)  # type: ignore[arg-type]
+
+def _of_camera(camera: str, seconds: float, kind: Kind) -> Masks:
+    """Return masks of what a camera sees from now on, from the ring of the run that has it."""
+    from functools import partial
+
+    from rtface.collect import Collector, collect
+    from rtface.motion.fit import fit_masks
+    from rtface.ring import CLOSED
+    from rtface.rings import FrameRingReader
 
     try:
+        frames = FrameRingReader(camera)
+    except FileNotFoundError:
+        raise UserError(
+            f"--live: no camera '{camera}' runs on this machine; start 'rtface run' first, or "
+            "give --camera"
+        ) from None
+    stop = stop_switch()
+    with closing(frames), _bars({0: "frames", 1: "averages", 2: "masks"}, {}) as show:
+        collector = Collector(frames, seconds, kind[0])
+        ended = partial(lambda ring: ring.state == CLOSED, frames.ring)
+        if not collect(collector, stop, lambda seen, wanted: show(0, seen, wanted), ended):
+            raise UserError(f"--live: camera '{camera}' ended, or this was stopped, before then")
+        shape = frames.info.height, frames.info.width
+        total = sum(len(stretch) for stretch in collector.stretches)
         return fit_masks(
-            [partial(read_frames, path) for path in videos],
-            bin_px,
-            components,
-            rois,
-            full,
-            motion_masks,
-            movie_masks,
-            on_progress,
+            [partial(iter, stretch) for stretch in collector.stretches],
+            *kind,
+            lambda stage, done: show(stage, done, total),
+            binned_from=shape,
         )
+
+
+@contextmanager
+def _bars(names: dict[int, str], totals: dict[int, int | None]) -> Iterator[Callable[..., None]]:
+    """Give what shows a bar for each stage, from its first step on, on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    console = Console(stderr=True)
+    bars = Progress(console=console, disable=not console.is_terminal)
+    tasks: dict[int, TaskID] = {}
+
+    def show(stage: int, done: int, total: int | None = None) -> None:
+        if not tasks:
+            bars.start()  # not before the first frame: a refused file gets one line alone
+        if stage not in tasks:
+            tasks[stage] = bars.add_task(names[stage], total=total or totals.get(stage))
+        bars.update(tasks[stage], completed=done)
+
+    try:
+        yield show
     finally:
         if tasks:
             bars.stop()

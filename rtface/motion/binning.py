@@ -90,7 +90,7 @@ class Binner:
     bin_px : int
         Side of a block, px.
     dtype : dtype
-        uint8 or uint16, of the frames.
+        uint8 or uint16, of the frames; float32 of frames that are binned already (``bin_px`` 1).
     """
 
     def __init__(self, height: int, width: int, bin_px: int, dtype: np.dtype | type) -> None:
@@ -98,7 +98,7 @@ class Binner:
         self.shape = rows, columns
         self._frame = height, width
         self._dtype = np.dtype(dtype)
-        if self._dtype not in (np.uint8, np.uint16):
+        if self._dtype not in (np.uint8, np.uint16) and (bin_px > 1 or self._dtype != np.float32):
             raise ValueError(f"frames of {self._dtype}: needs uint8 or uint16")
         self._bin = bin_px
         # 16 x 16 pixels of 8 bits fit 16, which halves the time
@@ -106,7 +106,7 @@ class Binner:
         self._rows = np.empty((rows, columns * bin_px), sums)
         self._sums = np.empty((rows, columns), sums)
 
-    def __call__(self, image: Image, out: Float32Array) -> None:
+    def __call__(self, image: Image | Float32Array, out: Float32Array) -> None:
         """Write the binned frame (h, w) of an image (height, width) into ``out``.
 
         Raises ValueError if the image is of another size or type.

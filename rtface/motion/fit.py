@@ -13,7 +13,7 @@ from rtface.motion.masks import FULL, AreaMasks, Basis, Masks
 from rtface.types import Float32Array, Image, UserError
 
 #: gives the frames of one recording without gaps, in order; asked twice
-Recording = Callable[[], Iterable[Image]]
+Recording = Callable[[], Iterable[Image | Float32Array]]
 #: called now and then: which pass (1 averages, 2 masks), frames done in it
 Progress = Callable[[int, int], None]
 
@@ -48,6 +48,7 @@ def fit_masks(
     motion: bool = True,
     movie: bool = False,
     on_progress: Progress = lambda _stage, _frames: None,
+    binned_from: tuple[int, int] | None = None,
 ) -> Masks:
     """Return masks of recordings of one camera.
 
@@ -71,6 +72,9 @@ def fit_masks(
     motion, movie : bool
         Which components.
     on_progress : callable
+    binned_from : tuple of int, optional
+        The recordings give frames that are binned already (h, w), float32; these are the height
+        and width of what they were binned from, px.
 
     Raises
     ------
@@ -83,13 +87,14 @@ def fit_masks(
     first = next((image for image in recordings[0]()), None) if recordings else None
     if first is None:
         raise UserError("no frames to make masks of; name a video")
-    height, width = first.shape
+    height, width = binned_from or first.shape
     shape = binned_shape(height, width, bin_px)
     areas = {FULL: Area(0, shape[0], 0, shape[1])} if full else {}
     for i, roi in enumerate(rois, 1):
         areas[f"roi{i}"] = roi_area(roi, height, width, bin_px)
     batch = _batch(areas.values(), n_components, motion + movie)
-    binner = Binner(height, width, bin_px, first.dtype)
+    rows, columns, block = (*shape, 1) if binned_from else (height, width, bin_px)
+    binner = Binner(rows, columns, block, first.dtype)
 
     averages = _averages(recordings, binner, on_progress)
     if averages.differences < n_components:
@@ -208,7 +213,7 @@ def _sampled(
             on_progress(2, t + 1)
 
 
-def _bin(binner: Binner, image: Image, out: Float32Array) -> None:
+def _bin(binner: Binner, image: Image | Float32Array, out: Float32Array) -> None:
     try:
         binner(image, out)
     except ValueError as error:

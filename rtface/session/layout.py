@@ -179,6 +179,11 @@ def frames_name(camera: str) -> str:
     return f"{camera}.frames.rec"
 
 
+def masks_name(camera: str) -> str:
+    """Return the name of the copy of a camera's masks of motion components."""
+    return f"{camera}.masks.npz"
+
+
 def video_name(camera: str, part: int) -> str:
     """Return the name of a part of a camera's video."""
     return f"{camera}.{part:04d}.mkv"

@@ -1,0 +1,150 @@
+"""One frame in, its ledger, pose and signals out. Sees no socket and no ring."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rtface.exposure import Exposed, FrameTimer, Timing
+from rtface.signals import Stage
+from rtface.types import (
+    CAUSES,
+    Flag,
+    Float32Array,
+    Frame,
+    Image,
+    Ledger,
+    Lost,
+    Pose,
+    Signals,
+    Stamp,
+)
+
+
+class Tracker:
+    """Turns frames into poses and signals with a ledger; its clock is given.
+
+    Parameters
+    ----------
+    estimator : callable
+        Gets an image and how many frame periods have passed since the one before.
+    timing : Timing
+    clock : callable
+    motion, pupil : Stage, optional
+        What else is computed of every frame.
+
+    Attributes
+    ----------
+    tracked : int
+        Frames that were tracked.
+    skipped : int
+        Frames passed over for newer ones.
+    timer : FrameTimer
+        Finds when frames were exposed.
+    """
+
+    def __init__(
+        self,
+        estimator: Callable[[Image, int], Pose],
+        timing: Timing,
+        clock: Callable[[], int] = time.perf_counter_ns,
+        motion: Stage | None = None,
+        pupil: Stage | None = None,
+    ) -> None:
+        self._estimate = estimator
+        self._motion, self._pupil = motion, pupil
+        self._signals: dict[str, Float32Array] = {}
+        for stage in (motion, pupil):
+            self._signals |= stage.signals if stage else {}
+        self._period_ns = timing.period_ns
+        self.timer = FrameTimer(timing)
+        self._clock = clock
+        self._next_seq = 0
+        self._lost = Lost()
+        self._segment: int | None = None
+        self._frame_id = self._exposure_ns = self._exposure_err_ns = 0
+        self.tracked = 0
+        self.skipped = 0
+
+    def __call__(self, frame: Frame) -> tuple[Ledger, Pose, Signals]:
+        """Track one frame; every frame between the last one and this is counted as skipped.
+
+        The signals are overwritten by the next call.
+        """
+        t_read_ns = self._clock()
+        passed_over = frame.frame_seq - self._next_seq
+        lost = sum(frame.lost) - sum(self._lost)
+        pose = self._estimate(frame.image, 1 + passed_over + lost)
+        t_infer_ns = self._clock()
+        stamp = frame.stamp
+        exposed = self.timer(stamp)
+        flags = exposed.flags
+        if not pose.face:
+            flags |= Flag.NO_FACE.value
+        if passed_over:
+            flags |= Flag.SKIPPED.value
+        if stamp.segment != self._segment:
+            flags |= Flag.FIRST.value
+        if frame.lost != self._lost:
+            flags |= _gap_flags(self._lost, frame.lost)
+        consecutive = self._right_before(stamp, exposed)
+        self._segment, self._lost = stamp.segment, frame.lost
+        self._next_seq = frame.frame_seq + 1
+        self.skipped += passed_over
+        self.tracked += 1
+        t_motion_ns = t_pupil_ns = t_infer_ns
+        if self._motion:
+            flags |= self._motion(frame.image, pose, consecutive)
+            t_motion_ns = t_pupil_ns = self._clock()
+        if self._pupil:
+            flags |= self._pupil(frame.image, pose, consecutive)
+            t_pupil_ns = self._clock()
+        t_done_ns = self._clock()
+        if t_done_ns - stamp.t_host_ns > self._period_ns:
+            flags |= Flag.PAST_FRAME_BUDGET.value
+        ledger = Ledger(
+            frame.frame_seq,
+            stamp.segment,
+            stamp.frame_id,
+            stamp.t_camera_ns,
+            stamp.t_host_ns,
+            t_read_ns,
+            t_infer_ns,
+            t_motion_ns,
+            t_pupil_ns,
+            t_pupil_ns,  # no rules yet: that stage takes no time
+            t_done_ns,
+            exposed.exposure_ns,
+            exposed.exposure_err_ns,
+            exposed.time_source,
+            sum(frame.lost),
+            self.skipped,
+            flags,
+        )
+        return ledger, pose, self._signals
+
+    def _right_before(self, stamp: Stamp, exposed: Exposed) -> bool:
+        """Return whether the last tracked frame was the exposure right before this one.
+
+        Ids that follow each other are not enough: a camera that waits for triggers counts on.
+        """
+        apart_ns = exposed.exposure_ns - self._exposure_ns
+        within_ns = self._period_ns // 2 + exposed.exposure_err_ns + self._exposure_err_ns
+        follows = stamp.segment == self._segment and stamp.frame_id == self._frame_id + 1
+        self._frame_id = stamp.frame_id
+        self._exposure_ns, self._exposure_err_ns = exposed.exposure_ns, exposed.exposure_err_ns
+        return follows and abs(apart_ns - self._period_ns) <= within_ns
+
+    def finish(self, n_frames: int) -> None:
+        """Count what came after the last tracked frame of ``n_frames`` as skipped."""
+        self.skipped += n_frames - self._next_seq
+        self._next_seq = n_frames
+
+
+def _gap_flags(before: Lost, now: Lost) -> int:
+    """Return the flags of a result after frames that acquisition never got, with the causes."""
+    flags = Flag.CAMERA_GAP.value
+    for cause, old, new in zip(CAUSES, before, now, strict=True):
+        if new > old:
+            flags |= cause.value
+    return flags
