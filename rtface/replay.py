@@ -1,29 +1,21 @@
-"""Putting a recorded session back on the wire, and computing it again."""
+"""Putting a recorded session back on the wire."""
 
 from __future__ import annotations
 
 import heapq
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import zmq
 
 from rtface.config import Rig, parse_rig
 from rtface.control import Control
-from rtface.engine import make_engine
-from rtface.engine.bundle import load_bundle
 from rtface.publish import Publisher
 from rtface.session import CameraSession, Session, layout
-from rtface.session.records import RecordWriter
-from rtface.session.video import lossless
-from rtface.track import estimator_for
-from rtface.types import HOST_TIMES, BBox, Flag, Image, Ledger, Pose, Result, UserError
+from rtface.types import HOST_TIMES, Result, UserError
 
 CHUNK = 1000
 #: how long the subscribers of other cameras are waited for after the first, s
@@ -146,197 +138,3 @@ def _endpoints(rig: Rig) -> dict[str, Any]:
 
 def _refuse(order: str, _: dict[str, str]) -> None:
     raise UserError(f"this is a replay, there is nothing to {order.replace('_', ' ')}")
-
-
-class Comparison(NamedTuple):
-    """Recorded keypoints against those computed again.
-
-    Attributes
-    ----------
-    compared, identical : int
-        Results computed again, and those of them that are the same to the last bit.
-    p99_px, max_px : float
-        Distance of keypoints between both, px.
-    without_pixels : int
-        Results whose frame is not in the video.
-    filled : int
-        Frames that were skipped live and were computed now.
-    lossless : bool
-        Whether the video holds what the tracker saw; only then can results be identical.
-    """
-
-    compared: int
-    identical: int
-    p99_px: float
-    max_px: float
-    without_pixels: int
-    filled: int
-    lossless: bool
-
-
-def recompute(
-    session: Session,
-    camera: str,
-    bundle: str | None = None,
-    fill: bool = False,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Comparison:
-    """Track a camera's recorded video again and compare with what was recorded live.
-
-    Exactly the frames that were tracked live are tracked, each in the crop it had then; with
-    ``fill`` also those that were skipped, in the crop of the result before them, and all results
-    are written to ``<camera>.filled.rec``.
-
-    Raises
-    ------
-    UserError
-        No video, or another network than the recorded one.
-    """
-    recording = session.cameras[camera]
-    if recording.about.video == "none":
-        raise UserError(f"{session.path}: {camera} was recorded without video")
-    rig = parse_rig(session.about.rig, str(session.path / layout.ABOUT))
-    network = load_bundle(bundle or rig.engine.bundle)
-    told = recording.about.meta.get("model", {})
-    if network.sha256 != told.get("sha256"):
-        raise UserError(
-            f"{network.folder}: is not the network of this session ({told.get('name')}, "
-            f"{str(told.get('sha256'))[:12]}); name its folder with --bundle"
-        )
-    engine = make_engine(network, rig.engine.runtime, rig.engine.threads)
-    estimator = estimator_for(rig, camera, network, engine, recording.about.info)
-    if list(network.names) != recording.names:
-        raise UserError(f"{network.folder}: has other keypoints than the session")
-    writer = _filled_writer(session, camera) if fill else None
-    try:
-        comparison = _compare(
-            recording, estimator.at, _box(rig, camera, recording), writer, on_progress
-        )
-        if writer:
-            writer.flush()
-            os.replace(*_filled_paths(session, camera))
-    except OSError as error:
-        raise UserError(f"{session.path}: cannot be written ({error.strerror})") from None
-    finally:
-        if writer:
-            writer.close()
-    return comparison
-
-
-def _compare(
-    recording: CameraSession,
-    estimate: Callable[[Image, BBox], Pose],
-    box: BBox,
-    writer: RecordWriter | None,
-    on_progress: Callable[[int, int], None],
-) -> Comparison:
-    """Compare; ``box`` is where a result without a crop was looked for."""
-    images = recording.images()
-    live = recorded(recording)
-    current = next(live, None)
-    distances: list[np.ndarray[Any, np.dtype[np.float32]]] = []
-    lengths = recording.about.signals
-    unknown = {name: np.full(n, np.nan, np.float32) for name, n in lengths.items()}
-    compared = identical = without = filled = 0
-    last = current
-    total = len(recording.frames)
-    for done, (frame, image) in enumerate(images):
-        seq = int(frame["frame_seq"])
-        while current is not None and current.ledger.frame_seq < seq:
-            without += 1
-            last = current
-            _keep(writer, current)
-            current = next(live, None)
-        tracked = current is not None and current.ledger.frame_seq == seq
-        if not tracked and writer is None:
-            continue
-        last = current if tracked else last
-        pose = estimate(image, _crop(last, box, image.shape))
-        if tracked and current is not None:
-            compared += 1
-            identical += current.pose.keypoints.tobytes() == pose.keypoints.tobytes()
-            distances.append(np.hypot(*(current.pose.xy - pose.xy).T))
-            _keep(writer, current)
-            current = next(live, None)
-        else:
-            filled += 1
-            _keep(writer, Result(-1, _offline_ledger(frame, last), pose, unknown))
-        on_progress(done, total)
-    without += (current is not None) + sum(1 for _ in live)
-    px = np.concatenate(distances) if distances else np.zeros(1)
-    return Comparison(
-        compared,
-        identical,
-        float(np.percentile(px, 99)),
-        float(px.max()),
-        without,
-        filled,
-        lossless(recording.about.video),
-    )
-
-
-def _keep(writer: RecordWriter | None, result: Result) -> None:
-    if writer:
-        writer.append(layout.pack_result(result))
-        if writer.n % CHUNK == 0:
-            writer.flush()
-
-
-def _crop(result: Result | None, box: BBox, shape: tuple[int, ...]) -> BBox:
-    """Return the crop of a result, or ``box``; UserError for one that no finder asks for.
-
-    A file that somebody made could ask for any amount of memory.
-    """
-    crop = result.pose.crop if result else None
-    if result is None or crop is None:
-        return box
-    most = 4 * max(shape)
-    if not (0 < crop.width <= most and 0 < crop.height <= most):
-        raise UserError(
-            f"result {result.seq}: its crop {list(crop)} makes no sense for frames of "
-            f"{shape[1]}x{shape[0]} px; the session is damaged: rtface session verify"
-        )
-    return crop
-
-
-def _box(rig: Rig, camera: str, recording: CameraSession) -> BBox:
-    """Return what results were looked for in before they said it themselves (format 1)."""
-    info, bbox = recording.about.info, rig.camera[camera].bbox
-    return BBox(*bbox) if bbox else BBox(0, 0, info.width, info.height)
-
-
-def _offline_ledger(frame: Any, near: Result | None) -> Ledger:
-    """Return the ledger of a frame that was skipped live: no stage has a time, its flag says so.
-
-    Whether there was a face is taken from the result whose crop it has.
-    """
-    lost = sum(
-        int(frame[k]) for k in ("lost_link", "lost_incomplete", "lost_no_buffer", "lost_late")
-    )
-    values = dict.fromkeys(Ledger._fields, 0)
-    values |= {
-        k: int(frame[k]) for k in ("frame_seq", "segment", "frame_id", "t_camera_ns", "t_host_ns")
-    }
-    flags = Flag.OFFLINE.value | (near.ledger.flags & Flag.NO_FACE.value if near else 0)
-    values |= {"lost_camera": lost, "flags": flags}
-    return Ledger(**values)
-
-
-def _filled_paths(session: Session, camera: str) -> tuple[Path, Path]:
-    path = session.path / f"{camera}.filled.rec"
-    return path.with_name(f"{path.name}.part"), path
-
-
-def _filled_writer(session: Session, camera: str) -> RecordWriter:
-    part, _ = _filled_paths(session, camera)
-    try:
-        part.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{part}: is in the way ({error.strerror})") from None
-    about = {"session": session.about.session, "recording": session.about.recording}
-    recorded_as = session.cameras[camera].about
-    columns = layout.result_columns(len(recorded_as.keypoints), lengths=recorded_as.signals)
-    try:
-        return RecordWriter(part, "results", about | {"camera": camera}, columns)
-    except OSError as error:
-        raise UserError(f"{part}: cannot be written ({error.strerror})") from None

@@ -19,7 +19,8 @@ from rtface.check import check_rig
 from rtface.config import load_rig
 from rtface.engine.bundle import load_bundle
 from rtface.face import CROP
-from rtface.replay import _crop, recompute, recorded
+from rtface.recompute import _crop, recompute
+from rtface.replay import recorded
 from rtface.session import layout, open_session
 from rtface.session.records import RecordFile, RecordWriter
 from rtface.session.verify import verify
@@ -103,8 +104,8 @@ def test_a_moving_crop_is_recorded_and_recomputed_to_the_last_bit(
     )
 
 
-def as_format_1(folder: Path, out: Path) -> Path:
-    """Return a copy of a session as rtface wrote it before results had a crop."""
+def as_format(number: int, folder: Path, out: Path) -> Path:
+    """Return a copy of a session as rtface wrote it before."""
     shutil.copytree(folder, out)
     about = layout.read_about(folder)
     told = {"session": about.session, "recording": about.recording, "camera": "cam1"}
@@ -112,34 +113,37 @@ def as_format_1(folder: Path, out: Path) -> Path:
     path.unlink()
     with open_session(folder) as session:
         results = session.cameras["cam1"].results[:]
-        columns = layout.result_columns(len(session.cameras["cam1"].names), 1)
+        columns = layout.result_columns(len(session.cameras["cam1"].names), number)
     writer = RecordWriter(path, "results", told, columns)
     for record in results:
         writer.append(b"".join(record[column.name].tobytes() for column in columns))
     writer.flush()
     writer.close()
-    old = about.model_copy(update={"format": 1})
+    old = about.model_copy(update={"format": number})
     (out / layout.ABOUT).write_bytes(layout.encode_about(old))
     return out
 
 
-def test_sessions_without_crops_are_read_verified_and_recomputed(
-    session_folder: Path, tmp_path: Path, tiny_bundle: Path
+@pytest.mark.parametrize("number", [1, 2])
+def test_older_sessions_are_read_verified_and_recomputed(
+    session_folder: Path, tmp_path: Path, tiny_bundle: Path, number: int
 ) -> None:
-    old = as_format_1(session_folder, tmp_path / "old")
+    old = as_format(number, session_folder, tmp_path / "old")
     assert verify(old) == []
     assert "nothing to do" in cli("session", "repair", old)
     with open_session(old) as session, open_session(session_folder) as new:
         camera = session.cameras["cam1"]
         first = next(recorded(camera))
-        assert (first.pose.crop, first.pose.face) == (None, True)
+        whole = BBox(0, 0, 320, 240)
+        assert (first.pose.crop, first.pose.face) == ((None, whole)[number - 1], True)
+        assert first.ledger.t_pupil_ns == first.ledger.t_infer_ns
         np.testing.assert_array_equal(camera.keypoints(), new.cameras["cam1"].keypoints())
-        assert next(recorded(new.cameras["cam1"])).pose.crop == BBox(0, 0, 320, 240)
+        assert next(recorded(new.cameras["cam1"])).pose.crop == whole
         found = recompute(session, "cam1", str(tiny_bundle), fill=True)
         assert found.identical == found.compared > 50
-        told = session.about.model_copy(update={"format": 3})
+        told = session.about.model_copy(update={"format": 4})
     (old / layout.ABOUT).write_bytes(layout.encode_about(told))
-    with pytest.raises(UserError, match=r"format 3 by rtface .*; this one reads up to 2"):
+    with pytest.raises(UserError, match=r"format 4 by rtface .*; this one reads up to 3"):
         open_session(old)
 
 

@@ -17,6 +17,7 @@ from rtface.exposure import Timing
 from rtface.motion.fit import fit_masks
 from rtface.motion.masks import Masks, load_masks, save_masks
 from rtface.motion.project import Projector
+from rtface.recompute import recompute
 from rtface.signals import MotionStage, motion_stage
 from rtface.tracker import Tracker
 from rtface.types import CameraInfo, Flag, Frame, Lost, Pose, Stamp, UserError
@@ -164,6 +165,9 @@ def test_stream_session_and_video_agree(tmp_path: Path, tiny_bundle: Path, ring_
                 assert np.isnan(row["motion_energy"]).all()
             before = seq
         assert compared > 50
+        again = recompute(session, "cam1")
+        assert again.motion == again.motion_identical == compared
+        assert again.motion_off == 0
         told = 0
         for row in results:
             if message := streamed.get(int(row["seq"])):

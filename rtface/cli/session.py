@@ -163,7 +163,7 @@ def _say_where(endpoints: dict[str, Any]) -> None:
 
 def _recompute(session: Any, bundle: str | None, fill: bool, tolerance: float) -> None:
     from rtface.process import ChildDied
-    from rtface.replay import recompute
+    from rtface.recompute import recompute
 
     wrong = []
     for camera in session.cameras:
@@ -175,7 +175,12 @@ def _recompute(session: Any, bundle: str | None, fill: bool, tolerance: float) -
             + (f"; {found.without_pixels} without pixels" if found.without_pixels else "")
             + (f"; {found.filled} filled into {camera}.filled.rec" if fill else "")
         )
-        same = found.identical == found.compared > 0
+        if found.motion:
+            print(
+                f"{camera}: motion of {found.motion_identical} of {found.motion} results "
+                f"identical, at most {found.motion_off:.3f} standard deviations off"
+            )
+        same = found.identical == found.compared > 0 and found.motion_identical == found.motion
         close = found.compared > 0 and found.p99_px <= tolerance
         if not (same if found.lossless else close):
             wrong.append(camera)
