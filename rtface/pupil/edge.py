@@ -11,20 +11,25 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rtface.pupil.fit import Float64Array, Mask
-from rtface.types import Float32Array, Image
+from rtface.types import Float32Array
 
-RAYS, SAMPLES = 64, 36
+RAYS, SAMPLES = 48, 30
 #: rays run from, to; in radii of the first guess
-NEAREST, FARTHEST = 0.3, 1.75
+NEAREST, FARTHEST = 0.35, 1.7
 #: samples on each side of an edge that tell where in between it lies
 _SIDE = 3
 #: ridge on the elliptic part of the outline, in rays: a round pupil where little of it is seen
-_ROUND = 3.0
+_ROUND = 2.5
 #: rays further from the outline than this part of the radius, and px, do not agree with it
 _AGREE, _AGREE_PX = 0.06, 0.6
-_TURNS = 4
+_TURNS = 3
+#: rays that must agree, and px of the smallest radius
+_FEWEST, _LEAST_PX = RAYS // 5, 1.5
+#: samples beside a glint that its halo may reach
+_HALO = 2
 
 
 class Edge(NamedTuple):
@@ -62,46 +67,55 @@ _STEP = (FARTHEST - NEAREST) / (SAMPLES - 1)
 _RADII = np.linspace(NEAREST, FARTHEST, SAMPLES)
 _UNIT_X = np.ascontiguousarray(_COS[:, None] * _RADII, np.float32)
 _UNIT_Y = np.ascontiguousarray(_SIN[:, None] * _RADII, np.float32)
-#: an outline is r(angle) = base . parameters
-_BASE = np.stack([np.ones(RAYS), _COS, _SIN, np.cos(2 * _ANGLES), np.sin(2 * _ANGLES)], 1)
+#: an outline is r(angle) = parameters . base
+_BASE = np.stack([np.ones(RAYS), _COS, _SIN, np.cos(2 * _ANGLES), np.sin(2 * _ANGLES)])
+_BASE_T = np.ascontiguousarray(_BASE.T)
 _RIDGE = np.diag([0.0, 0.0, 0.0, _ROUND, _ROUND])
-_COLUMNS = np.arange(SAMPLES)
-_ROWS = np.arange(RAYS)
+#: integrals over an outline: of r^3 for the centre, of r^4 for the second moments
+_FIRST = np.stack([_COS, _SIN], 1) * (2 * np.pi / RAYS / 3)
+_SECOND = np.stack([_COS * _COS, _SIN * _SIN, _COS * _SIN], 1) * (2 * np.pi / RAYS / 4)
+_ROWS = (np.arange(RAYS) * SAMPLES)[:, None]
+_WINDOW = np.arange(1 - _SIDE, _SIDE + 1)
 #: samples that surely are inside, and outside, if the guess is about right
 _CORE = int(np.searchsorted(_RADII, 0.65))
 _RIM = int(np.searchsorted(_RADII, 1.35))
 
 
-def sample(image: Image, x: Float32Array, y: Float32Array) -> Float32Array:
-    """Return ``image`` (H, W) at places inside of it, bilinear; float32."""
+def sample(image: Float32Array, x: Float32Array, y: Float32Array) -> Float32Array:
+    """Return ``image`` (H, W) float32, C-contiguous, at places inside of it, bilinear."""
     width = image.shape[1]
     column, row = x.astype(np.int32), y.astype(np.int32)
     right, down = x - column, y - row
-    at = row * width
-    at += column
+    row *= width
+    row += column
     flat = image.reshape(-1)
-    above = flat.take(at).astype(np.float32)
-    above += right * (flat.take(at + 1) - above)
-    at += width
-    below = flat.take(at).astype(np.float32)
-    below += right * (flat.take(at + 1) - below)
+    above, below = _between(flat, row, right), _between(flat[width:], row, right)
     below -= above
     below *= down
     above += below
     return above
 
 
+def _between(flat: Float32Array, at: npt.NDArray[np.int32], right: Float32Array) -> Float32Array:
+    level = flat.take(at)
+    step = flat[1:].take(at)
+    step -= level
+    step *= right
+    level += step
+    return level
+
+
 def find_edge(
-    image: Image, hidden: Mask, x: float, y: float, radius: float, sign: int, noise: float
+    image: Float32Array, hidden: Mask, x: float, y: float, radius: float, sign: int, noise: float
 ) -> Edge:
     """Return the outline about a first guess.
 
     Parameters
     ----------
-    image : ndarray (h, w) uint8 or uint16
-        The ROI, C-contiguous.
+    image : ndarray (h, w) float32
+        The ROI, grey levels, C-contiguous.
     hidden : ndarray (h, w) bool
-        Pixels that are not looked at: beyond the lids, reflections.
+        Pixels that are not looked at, such as those beyond the lids.
     x, y, radius : float
         The guess, px; right within about a third of the radius.
     sign : int
@@ -110,29 +124,56 @@ def find_edge(
         Standard deviation of a pixel, grey levels.
     """
     height, width = image.shape
-    if not (radius >= 1.5 and 1 <= x < width - 2 and 1 <= y < height - 2):
+    if not (radius >= _LEAST_PX and 1 <= x < width - 2 and 1 <= y < height - 2):
         return NO_EDGE
     px, py = _UNIT_X * np.float32(radius), _UNIT_Y * np.float32(radius)
     px += np.float32(x)
     py += np.float32(y)
-    beyond = (px < 0) | (py < 0) | (px >= width - 1) | (py >= height - 1)
-    np.clip(px, 0, width - 1.01, out=px)
-    np.clip(py, 0, height - 1.01, out=py)
+    reach = FARTHEST * radius
+    if reach <= min(x, y, width - 1.5 - x, height - 1.5 - y):
+        seen = None
+    else:
+        seen = (px >= 0) & (py >= 0)
+        seen &= px < width - 1
+        seen &= py < height - 1
+        np.clip(px, 0, width - 1.01, out=px)
+        np.clip(py, 0, height - 1.01, out=py)
     level = sample(image, px, py)
-    at = (py + np.float32(0.5)).astype(np.int32)
+    px += np.float32(0.5)
+    py += np.float32(0.5)
+    at = py.astype(np.int32)
     at *= width
-    at += (px + np.float32(0.5)).astype(np.int32)
-    beyond |= hidden.reshape(-1).take(at)
-    seen = ~beyond
+    at += px.astype(np.int32)
+    dark = hidden.reshape(-1).take(at)
+    seen = ~dark if seen is None else seen & ~dark
     inside = _middle(level[:, :_CORE][seen[:, :_CORE]])
     outside = _middle(level[:, _RIM:][seen[:, _RIM:]])
     contrast = sign * (outside - inside)
     if not contrast > 0:
         return NO_EDGE
+    if sign > 0:
+        # brighter than the iris by so much: a glint with its halo, or fur
+        glare = level > outside + max(0.75 * contrast, 4 * noise)
+        if glare.any():
+            for i in range(_HALO):
+                glare[:, i + 1 :] |= glare[:, : -i - 1].copy()
+                glare[:, : -i - 1] |= glare[:, i + 1 :].copy()
+            seen &= ~glare
     # share of a sample that is pupil
-    fill = (outside - level) / np.float32(outside - inside)
-    radii, agree = _crossings(fill, seen)
-    return _outline(radii * radius, agree, x, y, radius, contrast, noise, inside, outside)
+    level -= np.float32(outside)
+    level *= np.float32(1 / (inside - outside))
+    radii, clear = _crossings(level, seen)
+    if np.count_nonzero(clear) < _FEWEST:
+        return NO_EDGE._replace(inside=inside, outside=outside)
+    # noise moves edges
+    slack = max(_AGREE * radius, _AGREE_PX, _STEP * radius * noise / contrast)
+    outline, agree = _outline(radii * radius, clear, slack)
+    if agree < _FEWEST or outline.min() <= 0:
+        return NO_EDGE._replace(inside=inside, outside=outside)
+    certain = min(1.0, contrast / max(2 * noise, 1e-6))
+    return _ellipse(outline, x, y)._replace(
+        score=agree / RAYS * certain, inside=inside, outside=outside
+    )
 
 
 def _middle(levels: Float32Array) -> float:
@@ -146,65 +187,48 @@ def _crossings(fill: Float32Array, seen: Mask) -> tuple[Float64Array, Mask]:
     # the step that explains the whole ray best, which noise moves least
     step = fill - np.float32(0.5)
     step *= seen
-    total = np.cumsum(step, axis=1)
-    last = total.argmax(1)
-    found = (last >= 1) & (last < SAMPLES - 2)
-    low = np.maximum(last - _SIDE + 1, 0)
-    high = np.minimum(last + _SIDE, SAMPLES - 1)
-    filled = np.concatenate([np.zeros((RAYS, 1), np.float32), np.cumsum(fill.clip(0, 1), 1)], 1)
-    count = np.concatenate([np.zeros((RAYS, 1), np.int16), np.cumsum(seen, 1, np.int16)], 1)
-    amount = filled[_ROWS, high + 1] - filled[_ROWS, low]
-    whole = count[_ROWS, high + 1] - count[_ROWS, low] == high + 1 - low
-    within = high + 1 - low
-    clear = (amount > 0.2 * within) & (amount < 0.8 * within)
-    return NEAREST + _STEP * (low + amount - 0.5), found & whole & clear
+    last = np.add.accumulate(step, axis=1).argmax(1)
+    found = (last >= _SIDE) & (last < SAMPLES - _SIDE - 1)
+    last[~found] = _SIDE
+    at = _WINDOW + last[:, None]
+    at += _ROWS
+    near = fill.reshape(-1).take(at)
+    np.clip(near, 0, 1, out=near)
+    amount = near.sum(1)
+    found &= seen.reshape(-1).take(at).all(1)
+    found &= np.abs(amount - _SIDE) < 0.6 * _SIDE
+    return NEAREST + _STEP * (last + amount + (0.5 - _SIDE)), found
 
 
-def _outline(
-    radii: Float64Array,
-    seen: Mask,
-    x: float,
-    y: float,
-    radius: float,
-    contrast: float,
-    noise: float,
-    inside: float,
-    outside: float,
-) -> Edge:
-    """Fit r(angle) to the rays that are seen, again and again without those that do not agree."""
-    weight = seen.astype(np.float64)
-    fitted = np.empty(0)
-    # noise may move edges by more than the least that is agreed on
-    slack = max(_AGREE * radius, _AGREE_PX, 0.5 * _STEP * radius * 2 * noise / contrast)
+def _outline(radii: Float64Array, clear: Mask, slack: float) -> tuple[Float64Array, int]:
+    """Fit r(angle) to the rays that are clear, again and again without those that disagree.
+
+    Returns it (RAYS,) and how many rays agree.
+    """
+    middle = np.partition(radii[clear], np.count_nonzero(clear) // 2)
+    fitted = middle[len(middle) // 2]
     for turn in range(_TURNS):
-        if np.count_nonzero(weight) < RAYS // 5:
-            return NO_EDGE._replace(inside=inside, outside=outside)
-        weighted = _BASE.T * weight
-        if turn == 0:  # lids and glints make it smaller: begin with a median circle
-            fitted = np.full(RAYS, float(np.median(radii[seen])))
-        else:
-            fitted = _BASE @ np.linalg.solve(weighted @ _BASE + _RIDGE, weighted @ radii)
-        off = (radii - fitted) / (slack * (3.0, 2.0, 1.5, 1.0)[turn])
-        weight = np.where(seen & (np.abs(off) < 1), (1 - off * off) ** 2, 0.0)
-    if fitted.min() <= 0:
-        return NO_EDGE._replace(inside=inside, outside=outside)
-    good = np.count_nonzero(weight) / RAYS
-    certain = min(1.0, contrast / max(2 * noise, 1e-6))
-    return _ellipse(fitted, x, y)._replace(
-        score=float(good * certain), inside=inside, outside=outside
-    )
+        off = radii - fitted
+        off *= 1 / (slack * (3.0, 2.0, 1.0)[turn])
+        off *= off
+        np.subtract(1, off, out=off)
+        agree = clear & (off > 0)
+        off *= off
+        off *= agree
+        weighted = _BASE * off
+        fitted = np.linalg.solve(weighted @ _BASE_T + _RIDGE, weighted @ radii) @ _BASE
+    return fitted, np.count_nonzero(agree)
 
 
 def _ellipse(r: Float64Array, x: float, y: float) -> Edge:
-    """Return area, centre and axes of the outline r(angle) about (x, y); all integrals exact."""
-    r2 = r * r
-    area = float(r2.sum()) * math.pi / RAYS
-    third = r2 * r * (2 * math.pi / RAYS / 3)
-    dx, dy = float(third @ _COS) / area, float(third @ _SIN) / area
-    fourth = r2 * r2 * (2 * math.pi / RAYS / 4)
-    xx = float(fourth @ (_COS * _COS)) / area - dx * dx
-    yy = float(fourth @ (_SIN * _SIN)) / area - dy * dy
-    xy = float(fourth @ (_COS * _SIN)) / area - dx * dy
+    """Return area, centre and axes of the outline r(angle) about (x, y), without approximation."""
+    power = r * r
+    area = float(power.sum()) * math.pi / RAYS
+    power *= r
+    dx, dy = (power @ _FIRST / area).tolist()
+    power *= r
+    xx, yy, xy = (power @ _SECOND / area).tolist()
+    xx, yy, xy = xx - dx * dx, yy - dy * dy, xy - dx * dy
     middle, spread = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
     return Edge(
         area,
