@@ -1,0 +1,73 @@
+"""How bright light, iris and pupil are, so that thresholds follow them; and how open the eye is."""
+
+from __future__ import annotations
+
+import math
+
+#: an iris brighter than this part of the fur is not told from lids
+_MOST_IRIS = 0.85
+#: the eye counts as shut below, as open again above; of what is usually seen of it
+SHUT, OPEN = 0.5, 0.65
+#: what is usually seen is forgotten within so many frames
+_FORGET = 5000
+
+
+class Levels:
+    """Grey levels on both sides of the pupil's edge, in units of the surround's; slowly adapting.
+
+    The mean of the first ``frames``, then exponential with that time constant.
+    """
+
+    def __init__(self, frames: int) -> None:
+        self._frames = frames
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.inside = self.outside = math.nan
+        self._n = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether there are any."""
+        return self._n > 0
+
+    @property
+    def threshold(self) -> float:
+        """The level between both."""
+        return (self.inside + self.outside) / 2
+
+    def update(self, inside: float, outside: float) -> None:
+        """Take in one frame's."""
+        self._n = min(self._n + 1, self._frames)
+        if self._n == 1:
+            self.inside, self.outside = inside, outside
+        else:
+            self.inside += (inside - self.inside) / self._n
+            self.outside += (outside - self.outside) / self._n
+
+
+def lid_level(iris: float, light: float) -> float:
+    """Return the level between the iris and lids as bright as the surround; NaN if too alike."""
+    return (iris + light) / 2 if iris < _MOST_IRIS * light else math.nan
+
+
+class Lids:
+    """How open the eye is: the part of it that is seen, of what is usually seen.
+
+    ``openness`` is 0 to about 1, NaN while it cannot be told; ``shut`` has a hysteresis.
+    """
+
+    def __init__(self) -> None:
+        self.openness = math.nan
+        self.shut = False
+        self._usual = 0.0
+
+    def update(self, seen: float) -> None:
+        """Take in which part of the eye's mask does not look like lids, 0 to 1; NaN: unknown."""
+        if math.isnan(seen):
+            self.openness, self.shut = math.nan, False
+            return
+        self._usual = max(seen, self._usual * (1 - 1 / _FORGET))
+        self.openness = seen / self._usual if self._usual > 0 else math.nan
+        self.shut = self.openness < (OPEN if self.shut else SHUT)
