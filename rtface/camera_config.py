@@ -42,6 +42,29 @@ class MotionSection(Section):
     )
 
 
+class PupilSection(Section):
+    """The pupil of a camera, after Facemap's definition and by its outline."""
+
+    box: Box | None = Field(
+        None,
+        description="around the eye: left, top, width, height, px; left out: placed by keypoints",
+    )
+    saturation: float | None = Field(
+        None, gt=0, le=65535, description="darker than this counts; left out: found, and followed"
+    )
+    sigma: float = Field(2.0, gt=0, lt=10, description="size of the ellipse, standard deviations")
+    polarity: Literal["dark", "bright", "auto"] = Field(
+        "dark", description="the pupil against the iris; auto: follows changes (two-photon light)"
+    )
+    reflections: Annotated[tuple[Box, ...], Field(strict=False)] | Literal["auto"] = Field(
+        "auto",
+        description="hidden parts of the eye (ellipses in boxes, with box); auto: bright spots",
+    )
+    adapt_s: float = Field(
+        2.0, gt=0, le=3600, description="time constant of what is found and followed, s"
+    )
+
+
 class CameraBase(Section):
     """What every kind of camera has."""
 
@@ -83,6 +106,7 @@ class CameraBase(Section):
         None, min_length=1, description="file of calibration/latency.py, instead of delay_us"
     )
     motion: MotionSection | None = Field(None, description="stream motion components, too")
+    pupil: PupilSection | None = Field(None, description="stream the pupil, too")
 
     @model_validator(mode="after")
     def _exposure_is_known(self) -> CameraBase:

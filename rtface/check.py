@@ -18,7 +18,8 @@ from rtface.engine.bundle import Bundle, load_bundle
 from rtface.publish import bind
 from rtface.rings import FrameRingWriter, ResultRingWriter
 from rtface.session.video import check_encoder
-from rtface.signals import motion_stage
+from rtface.stages.motion import motion_stage
+from rtface.stages.pupil import pupil_stage
 from rtface.timing import timing_of
 from rtface.track import describe, estimator_for, face_mode
 from rtface.types import Engine, UserError
@@ -91,7 +92,8 @@ def _check_camera(
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))
     motion = motion_stage(rig.camera[name].motion, name, info)
-    about = describe(rig, name, "check", bundle, info, motion)
+    pupil = pupil_stage(rig.camera[name].pupil, name, bundle.names, info)
+    about = describe(rig, name, "check", bundle, info, motion, pupil)
     ring = ResultRingWriter(
         name, len(bundle.names), rig.ring.results_s, info.rate_hz, about, about["signals"]
     )
@@ -102,8 +104,9 @@ def _check_camera(
     for _ in range(20):
         start = time.perf_counter()
         pose = estimator(image)
-        if motion:
-            motion(image, pose, True)
+        for stage in (motion, pupil):
+            if stage:
+                stage(image, pose, True)
         times.append(time.perf_counter() - start)
     tracked_ms, period_ms = 1e3 * float(np.median(times)), 1e3 / info.rate_hz
     keeps_up = "keeps up" if tracked_ms < 0.8 * period_ms else "will skip frames"

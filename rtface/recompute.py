@@ -17,7 +17,7 @@ from rtface.replay import recorded
 from rtface.session import CameraSession, Session, layout
 from rtface.session.records import RecordWriter
 from rtface.session.video import lossless
-from rtface.signals import MotionStage
+from rtface.stages.motion import MotionStage
 from rtface.track import estimator_for
 from rtface.types import BBox, Flag, Image, Ledger, Pose, Result, UserError
 

@@ -43,6 +43,14 @@ nuisances = true              # flashes, scanning light in the pupil, a spout, a
 # roi = [[100, 80, 200, 150]] # without masks: areas beside the whole frame
 # fit_s = 60.0                # without masks: how much of the beginning they are fitted to
 
+# [camera.cam1.pupil]         # area, centre, blink (as Facemap's), docs/pupil.md
+# box = [300, 120, 90, 70]    # around the eye; without it the keypoints place it
+# saturation = 60.0           # darker than this counts; without it it is found, and followed
+# sigma = 2.0                 # size of the ellipse in standard deviations
+# polarity = "dark"           # the pupil against the iris; "bright"; "auto" follows changes
+# reflections = "auto"        # or [[320, 140, 12, 12]]: ellipses in boxes, with box
+# adapt_s = 2.0               # time constant of what is found and followed
+
 # [camera.cam2]
 # kind = "video"              # a file played as if it were a camera
 # file = "mouse.avi"          # relative to this file

@@ -22,7 +22,9 @@ from rtface.pose import PoseEstimator, finder_for
 from rtface.publish import Publisher
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
-from rtface.signals import MotionStage, Stage, motion_stage
+from rtface.stages import Stage
+from rtface.stages.motion import MotionStage, motion_stage
+from rtface.stages.pupil import pupil_stage
 from rtface.timing import timing_of
 from rtface.tracker import Tracker
 from rtface.types import (
@@ -80,9 +82,10 @@ def describe(
     bundle: Bundle,
     info: CameraInfo,
     motion: Stage | None = None,
+    pupil: Stage | None = None,
 ) -> dict[str, Any]:
     """Return the fields of ``meta.<camera>.``: what is needed to decode and interpret."""
-    lengths = dict(motion.lengths) if motion else {}
+    lengths = {n: k for stage in (motion, pupil) if stage for n, k in stage.lengths.items()}
     return {
         "session": session,
         "rtface": __version__,
@@ -96,6 +99,7 @@ def describe(
         "clock": "perf_counter_ns of the machine that runs rtface",
         "signals": lengths,
         "motion": motion and motion.about(),
+        "pupil": pupil and pupil.about(),
         "topics": [
             wire.pose_topic(camera),
             wire.fast_topic(camera),
@@ -116,8 +120,10 @@ def run(line: child.Line) -> None:
     info = frames.info
     estimator = estimator_for(rig, camera, bundle, engine, info)
     motion = motion_stage(rig.camera[camera].motion, camera, info)
-    tracker = Tracker(estimator, timing_of(rig, camera, info), motion=motion)
-    meta = describe(rig, camera, job["session"], bundle, info, motion)
+    pupil = pupil_stage(rig.camera[camera].pupil, camera, bundle.names, info)
+    stages = [motion] if motion else []
+    tracker = Tracker(estimator, timing_of(rig, camera, info), motion=stages, pupil=pupil)
+    meta = describe(rig, camera, job["session"], bundle, info, motion, pupil)
     lengths = meta["signals"]
     publisher = Publisher(
         camera, job["session"], meta, rig.stream.host, rig.data_port(camera), lengths

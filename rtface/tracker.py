@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rtface.exposure import Exposed, FrameTimer, Timing
-from rtface.signals import Stage
+from rtface.stages import Stage
 from rtface.types import (
     CAUSES,
     Flag,
@@ -30,7 +30,8 @@ class Tracker:
         Gets an image and how many frame periods have passed since the one before.
     timing : Timing
     clock : callable
-    motion, pupil : Stage, optional
+    motion : sequence of Stage
+    pupil : Stage, optional
         What else is computed of every frame.
 
     Attributes
@@ -48,14 +49,14 @@ class Tracker:
         estimator: Callable[[Image, int], Pose],
         timing: Timing,
         clock: Callable[[], int] = time.perf_counter_ns,
-        motion: Stage | None = None,
+        motion: Sequence[Stage] = (),
         pupil: Stage | None = None,
     ) -> None:
         self._estimate = estimator
-        self._motion, self._pupil = motion, pupil
+        self._motion, self._pupil = tuple(motion), pupil
         self._signals: dict[str, Float32Array] = {}
-        for stage in (motion, pupil):
-            self._signals |= stage.signals if stage else {}
+        for stage in (*motion, *([pupil] if pupil else [])):
+            self._signals |= stage.signals
         self._period_ns = timing.period_ns
         self.timer = FrameTimer(timing)
         self._clock = clock
@@ -93,8 +94,8 @@ class Tracker:
         self.skipped += passed_over
         self.tracked += 1
         t_motion_ns = t_pupil_ns = t_infer_ns
-        if self._motion:
-            flags |= self._motion(frame.image, pose, consecutive)
+        for stage in self._motion:
+            flags |= stage(frame.image, pose, consecutive)
             t_motion_ns = t_pupil_ns = self._clock()
         if self._pupil:
             flags |= self._pupil(frame.image, pose, consecutive)

@@ -45,6 +45,11 @@ class Flag(IntFlag):
     NO_FACE = 1024  # no face is found: keypoints are guesses
     NO_MOTION = 2048  # the exposure right before is missing: motion is NaN
     NEW_MASKS = 4096  # from this result on motion components have the basis that `meta` names
+    EYE_SHUT = 8192  # the lids are shut, or more shut than open: a blink
+    NO_PUPIL = 16384  # no outline of a pupil is seen
+    PUPIL_BRIGHT = 32768  # the pupil is brighter than the iris
+    PUPIL_TURNED = 65536  # it turned bright or dark with this frame
+    PUPIL_DISAGREES = 131072  # the network's four points show another pupil
 
 
 class TimeSource(IntEnum):

@@ -32,6 +32,7 @@ def test_template_names_every_key() -> None:
         camera_config.SyntheticSection,
         VideoSection,
         camera_config.MotionSection,
+        camera_config.PupilSection,
         config.EngineSection,
     )
     for section in sections:

@@ -18,7 +18,7 @@ from rtface.motion.fit import fit_masks
 from rtface.motion.masks import Masks, load_masks, save_masks
 from rtface.motion.project import Projector
 from rtface.recompute import recompute
-from rtface.signals import MotionStage, motion_stage
+from rtface.stages.motion import MotionStage, motion_stage
 from rtface.tracker import Tracker
 from rtface.types import CameraInfo, Flag, Frame, Lost, Pose, Stamp, UserError
 
@@ -94,7 +94,7 @@ def test_motion_only_between_exposures_that_follow_each_other(
     stage = MotionStage(masks, 5, np.uint8)
     pose = Pose(np.zeros((1, 3), np.float32))
     timing = Timing(PERIOD_NS)
-    tracker = Tracker(lambda _image, _periods: pose, timing, motion=stage)
+    tracker = Tracker(lambda _image, _periods: pose, timing, motion=[stage])
     film = frames(4)
     seen = []
     for seq in range(4):

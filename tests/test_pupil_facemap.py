@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DATA, ROOT
+from conftest import ROOT
 from pupil_cases import CASES, Case, ellipse_mask, frames
 
 from rtface.pupil.facemap import facemap_smooth, wrapped_blink
@@ -53,12 +53,23 @@ def test_fit(path: Path) -> None:
     with np.load(path) as golden:
         theirs = np.column_stack([golden["area"], golden["com"]])
         their_axes = np.sort(golden["axlen"], 1)[:, ::-1]
-        print(path.stem, np.isnan(theirs[:,0]).sum(), np.isnan(ours[:,0]).sum(), np.nanmax(np.abs(ours-theirs)/np.nanmax(theirs,0),0), np.nanmax(np.abs(axes-their_axes)/np.nanmax(their_axes)))
-        smooth=facemap_smooth(golden["area"], golden["com"])
-        print(np.abs(smooth[0]-golden["area_smooth"]).max(), np.abs(smooth[1]-golden["com_smooth"]).max())
-        b=golden["blink"]
-        if isinstance(case.blink,int):
-            o=np.array([wrapped_blink(i,case.blink,mask) for i in seen])
+        print(
+            path.stem,
+            np.isnan(theirs[:, 0]).sum(),
+            np.isnan(ours[:, 0]).sum(),
+            np.nanmax(np.abs(ours - theirs) / np.nanmax(theirs, 0), 0),
+            np.nanmax(np.abs(axes - their_axes) / np.nanmax(their_axes)),
+        )
+        smooth = facemap_smooth(golden["area"], golden["com"])
+        print(
+            np.abs(smooth[0] - golden["area_smooth"]).max(),
+            np.abs(smooth[1] - golden["com_smooth"]).max(),
+        )
+        b = golden["blink"]
+        if isinstance(case.blink, int):
+            o = np.array([wrapped_blink(i, case.blink, mask) for i in seen])
         else:
-            o=np.array([np.where(mask,np.maximum(0,case.blink-i.astype(float)),0).sum() for i in seen])
-        print(type(case.blink), np.abs(b-o).max(), b.max())
+            o = np.array(
+                [np.where(mask, np.maximum(0, case.blink - i.astype(float)), 0).sum() for i in seen]
+            )
+        print(type(case.blink), np.abs(b - o).max(), b.max())

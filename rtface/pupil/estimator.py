@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from rtface.pupil.points import NO_POINTS, Points, by_points, disagree, rows_of
 from rtface.pupil.record import Pupil, PupilFlag
 from rtface.pupil.smooth import CausalMedian
 from rtface.pupil.start import LEAST, noise_of, search
-from rtface.types import BBox, Float32Array, Image, Pose, UserError
+from rtface.types import BBox, Image, Pose, UserError
 
 Polarity = Literal["dark", "bright", "auto"]
 
@@ -243,9 +243,7 @@ class PupilEstimator:
     def _remember(self, work: _Work, edge: Edge) -> None:
         if edge.score >= _LEARN:
             if not self._lids.openness < _WIDE:
-                self._levels[self._sign].update(
-                    edge.inside / work.light, edge.outside / work.light
-                )
+                self._levels[self._sign].update(edge.inside / work.light, edge.outside / work.light)
             self._last, self._last_box, self._lost = edge, work.region.box, 0
 
     def _record(
@@ -384,5 +382,3 @@ class _Work:
         """Return the outline about a guess in px of the region."""
         edge = find_edge(self.image, self.region.hidden, x, y, radius, sign, noise)
         return edge if edge.area >= LEAST[sign] ** 2 * self._pixels else NO_EDGE
-
-

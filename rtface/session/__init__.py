@@ -107,9 +107,10 @@ class CameraSession:
             )
 
     def to_pandas(self, start: int = 0, stop: int | None = None) -> pandas.DataFrame:
-        """Return results as a table: the ledger, x, y and score of each keypoint by name, the crop.
+        """Return results as a table, indexed by ``seq``.
 
-        Indexed by ``seq``; needs pandas.
+        The ledger, x, y and score of each keypoint by name, the crop, motion energy of each area
+        and everything about the pupil; components are many: see ``signal``. Needs pandas.
         """
         try:
             import pandas
@@ -124,6 +125,8 @@ class CameraSession:
         if any(column.name == "crop" for column in self.results.columns):
             for axis, letter in enumerate(BBox._fields):
                 columns[f"crop_{letter}"] = records["crop"][:, axis]
+        for name, key, words in layout.told_columns(self.about):
+            columns |= {f"{name}{w}": records[key][:, i] for i, w in enumerate(words)}
         return pandas.DataFrame(columns).set_index("seq")
 
     def close(self) -> None:

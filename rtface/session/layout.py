@@ -163,6 +163,24 @@ def keypoints_of(records: Records) -> Float32Array:
     return np.ascontiguousarray(records["keypoints"], np.float32)
 
 
+def told_columns(about: CameraAbout) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield (prefix, signal, names of its columns) of the signals whose columns ``meta`` names."""
+    words = _signal_words(about.meta)
+    for name in about.signals:
+        if name in words:
+            yield f"{name}_", name, words[name]
+
+
+def _signal_words(meta: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what ``meta`` says the columns of signals are; TypeError or KeyError if it cannot."""
+    words: dict[str, list[str]] = {}
+    if motion := meta.get("motion"):
+        words["motion_energy"] = [str(area["name"]) for area in motion["areas"]]
+    if pupil := meta.get("pupil"):
+        words["pupil"] = [str(field) for field in pupil["fields"]]
+    return words
+
+
 def places_of(frames: Records) -> list[tuple[int, int]]:
     """Return (time in its part in ms, CRC-32 of the packet) of records of ``frames.rec``."""
     columns = (frames["video_pts_ms"].tolist(), frames["video_crc"].tolist())
@@ -247,6 +265,12 @@ class CameraAbout(_Part):
             for name, n in lengths.items()
         ):
             raise ValueError(f"meta.signals is no map of known names to 1 to {MOST_NUMBERS}")
+        try:
+            words = _signal_words(self.meta)
+        except (TypeError, KeyError):
+            raise ValueError("meta.motion or meta.pupil makes no sense") from None
+        if any(name in lengths and len(words[name]) != lengths[name] for name in words):
+            raise ValueError("meta.signals: other lengths than meta.motion or meta.pupil says")
         return self
 
     @property

@@ -1,9 +1,9 @@
-"""What the tracker computes of a frame beside its keypoints, as flat arrays with names."""
+"""Motion energy and components as signals, and masks that come during a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -11,36 +11,7 @@ from rtface.camera_config import MotionSection
 from rtface.motion.binning import Area, binned_shape, roi_area
 from rtface.motion.masks import FULL, AreaMasks, Basis, Masks, load_masks
 from rtface.motion.project import Projector
-from rtface.types import CameraInfo, Flag, Float32Array, Image, Pose, SignalLengths, UserError
-
-
-class Stage(Protocol):
-    """Computes some signals of every tracked frame, in order. Belongs to the tracker's thread.
-
-    Attributes
-    ----------
-    lengths : dict of str to int
-        How many numbers each signal has; never changes.
-    signals : dict of str to ndarray (N,) float32
-        Of the frame of the last call.
-    """
-
-    @property
-    def lengths(self) -> SignalLengths:
-        """See above."""
-
-    @property
-    def signals(self) -> dict[str, Float32Array]:
-        """See above."""
-
-    def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
-        """Compute the signals of a frame; return bits of ``Flag``.
-
-        ``consecutive``: it is the exposure right after that of the call before.
-        """
-
-    def about(self) -> dict[str, Any]:
-        """Return what ``meta`` says of the signals."""
+from rtface.types import CameraInfo, Flag, Image, Pose, UserError
 
 
 class MotionStage:

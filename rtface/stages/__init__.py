@@ -1,0 +1,38 @@
+"""What the tracker computes of a frame beside its keypoints, as flat arrays with names."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from rtface.types import Float32Array, Image, Pose, SignalLengths
+
+__all__ = ["Stage"]
+
+
+class Stage(Protocol):
+    """Computes some signals of every tracked frame, in order. Belongs to the tracker's thread.
+
+    Attributes
+    ----------
+    lengths : dict of str to int
+        How many numbers each signal has; never changes.
+    signals : dict of str to ndarray (N,) float32
+        Of the frame of the last call.
+    """
+
+    @property
+    def lengths(self) -> SignalLengths:
+        """See above."""
+
+    @property
+    def signals(self) -> dict[str, Float32Array]:
+        """See above."""
+
+    def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
+        """Compute the signals of a frame; return bits of ``Flag``.
+
+        ``consecutive``: it is the exposure right after that of the call before.
+        """
+
+    def about(self) -> dict[str, Any]:
+        """Return what ``meta`` says of the signals."""
