@@ -20,6 +20,8 @@ Array = npt.NDArray[Any]
 #: points drawn across the figure; more are drawn as the span from least to greatest
 COLUMNS = 1500
 TRACES = ("eye(top)", "eye(bottom)", "whisker(II)", "nose(tip)", "mouth", "lowerlip")
+#: which of the pupil's numbers is drawn
+PUPIL = "edge_area_px2"
 _EVENTS_NOT_DRAWN = ("began", "ended", "repaired")
 
 
@@ -51,16 +53,27 @@ class Traces:
         px.
     age_ms, lost, skipped : ndarray (N,)
         Delivery to done in ms; cumulative counts since the session began.
+    signals : list of (title, ndarray (N,))
+        Motion energy of each area, and the pupil's area, where they were recorded.
     """
 
     def __init__(self, camera: CameraSession, began_ns: int) -> None:
         t, xy, age, lost, skipped = [], [], [], [], []
+        wanted = [
+            (f"{prefix}{word}", name, column)
+            for prefix, name, words in layout.told_columns(camera.about)
+            for column, word in enumerate(words)
+            if name == "motion_energy" or word == PUPIL
+        ]
+        signals: list[list[Array]] = [[] for _ in wanted]
         for records in camera.results.chunks():
             t.append((records["exposure_ns"] - began_ns) * 1e-9)
             xy.append(layout.keypoints_of(records)[:, :, :2])
             age.append((records["t_done_ns"] - records["t_host_ns"]) * 1e-6)
             lost.append(records["lost_camera"])
             skipped.append(records["skipped"])
+            for (_, name, column), pieces in zip(wanted, signals, strict=True):
+                pieces.append(records[name][:, column].astype(float))
         if not t:
             raise UserError(f"{camera.results.path}: no results, there is nothing to draw")
         self.t_s: Array = np.concatenate(t)
@@ -68,6 +81,10 @@ class Traces:
         self.age_ms: Array = np.concatenate(age)
         self.lost: Array = np.concatenate(lost)
         self.skipped: Array = np.concatenate(skipped)
+        self.signals = [
+            (title.replace("_", " "), np.concatenate(pieces))
+            for (title, _, _), pieces in zip(wanted, signals, strict=True)
+        ]
         self.lost, self.skipped = self.lost - self.lost[0], self.skipped - self.skipped[0]
 
 
@@ -89,10 +106,14 @@ def plot(session: Session, out: Path, camera: str | None = None) -> None:
         raise UserError(f"{session.path}: no camera '{camera}'; {', '.join(session.cameras)}")
     recording = session.cameras[camera]
     traces = Traces(recording, session.about.began_host_ns)
-    figure = Figure(figsize=(11, 7.5), layout="constrained")
-    top, middle, bottom = figure.subplots(
-        3, 1, sharex=True, gridspec_kw={"height_ratios": [4, 1.3, 1]}
-    )
+    n = len(traces.signals)
+    figure = Figure(figsize=(11, 7.5 + n), layout="constrained")
+    heights = {"height_ratios": [4, *[0.9] * n, 1.3, 1]}
+    rows = figure.subplots(3 + n, 1, sharex=True, gridspec_kw=heights)
+    top, middle, bottom = rows[0], rows[-2], rows[-1]
+    for axes, (name, values) in zip(rows[1:-2], traces.signals, strict=True):
+        _line(axes, traces.t_s, values, name)
+        axes.set_title(name, fontsize=9)
     about = session.about
     who = " ".join(part for part in (about.subject, about.name) if part)
     title = shown(f"{session.path.name}   {camera}   {who}".strip())
@@ -104,7 +125,7 @@ def plot(session: Session, out: Path, camera: str | None = None) -> None:
         if event.kind in _EVENTS_NOT_DRAWN:
             continue
         at = (event.t_host_ns - about.began_host_ns) * 1e-9
-        for axes in (top, middle, bottom):
+        for axes in rows:
             axes.axvline(at, color="#888888", linewidth=0.7, linestyle=":")
         label = shown(str(event.fields.get("text", event.kind.replace("_", " "))))[:40]
         where = top.get_xaxis_transform()
