@@ -96,8 +96,7 @@ def filled(values: Array) -> Array:
 
 
 def _known(values: Array) -> BoolArray:
-    known: BoolArray = np.isfinite(values).reshape(len(values), -1).all(1)
-    return known
+    return np.asarray(np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
 
 
 def _unknown(recorded: Recorded) -> BoolArray:
@@ -105,7 +104,7 @@ def _unknown(recorded: Recorded) -> BoolArray:
     traces: list[Array] = [trace.values for trace in recorded.blinks + recorded.running]
     if recorded.motion:
         traces += [recorded.motion.energy, *recorded.motion.motion, *recorded.motion.movie]
-    unknown: BoolArray = np.zeros(len(recorded.frame_seq), bool)
+    unknown = np.zeros(len(recorded.frame_seq), bool)
     for values in traces:
         np.logical_or(unknown, ~_known(values), out=unknown)
     return unknown

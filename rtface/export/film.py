@@ -1,7 +1,8 @@
 """The video of a session as one file with equal times between frames, nothing encoded again.
 
 Facemap asks OpenCV how many frames a video has. Of a session's own files that is their length times
-the rate, which is wrong as soon as a frame was lost; of these it is the number of frames.
+the rate, which is wrong as soon as a frame was lost; of these it is the number of frames. OpenCV
+also stretches luma that is not said to be of full range: here it is said, and grey levels stay.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import av
 import numpy as np
 import numpy.typing as npt
+from av.bitstream import BitStreamFilterContext
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -25,6 +27,8 @@ from av.video.stream import VideoStream
 from rtface.session import CameraSession, layout
 from rtface.session.packets import packet_crc, scan, usable
 from rtface.types import UserError
+
+FULL_RANGE = "h264_metadata=video_full_range_flag=1"
 
 
 class Film(NamedTuple):
@@ -80,10 +84,11 @@ def copy_video(
                 stream = source.streams.video[0]
                 if writer is None:
                     writer = stack.enter_context(_Writer(out, stream, camera))
+                writer.begin_part(stream)
                 for place, packet in _packets(source.demux(stream)):
                     seq = seq_of.pop(place, None)
                     if seq is not None:
-                        writer.add(packet, stream)
+                        writer.add(packet)
                         seqs.append(seq)
                         on_frame(len(seqs))
             left_out += len(seq_of)
@@ -116,21 +121,30 @@ class _Writer:
         )
         self._stream = self._container.add_stream_from_template(like)
         self._stream.time_base = self._period
+        self._filter: BitStreamFilterContext | None = None
 
-    def add(self, packet: Packet[Any], source: VideoStream) -> None:
-        """Write the next frame."""
+    def begin_part(self, source: VideoStream) -> None:
+        """Take packets of this stream from now on."""
         if bytes(source.codec_context.extradata or b"") != self._begins:
             raise UserError(
                 f"{self._path.name}: parts of the video were encoded in different ways and cannot "
                 "be one file"
             )
-        packet.stream = self._stream
-        packet.time_base = self._period
-        packet.pts = packet.dts = self._n
-        packet.duration = 1
-        self._n += 1
+        if source.codec_context.name == "h264":
+            # what stands at the beginning of the file is the first part's
+            begins = None if self._n else self._stream
+            self._filter = BitStreamFilterContext(FULL_RANGE, source, begins)
+
+    def add(self, packet: Packet[Any]) -> None:
+        """Write the next frame."""
         try:
-            self._container.mux(packet)
+            for part in self._filter.filter(packet) if self._filter else [packet]:
+                part.stream = self._stream
+                part.time_base = self._period
+                part.pts = part.dts = self._n
+                part.duration = 1
+                self._container.mux(part)
+            self._n += 1
         except FFmpegError as error:
             raise OSError(error.errno, error.strerror or str(error)) from error
 
