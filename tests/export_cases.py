@@ -14,7 +14,7 @@ from rtface.types import UInt8Image
 NAMES = ("eye(back)", "nose(tip)", "whisker(III)", "whisker(II)", "pupil(top)")
 #: more than the 500 that Facemap works on at once; 48 x 64 px
 CASE = Case(((48, 64),), 4, frames=620)
-ROIS = ((5, 3, 30, 25), (30, 20, 33, 26))
+ROIS = ((5, 3, 30, 25), (36, 20, 27, 26))
 
 
 def images() -> UInt8Image:
