@@ -19,7 +19,7 @@ from rtface.export.facemap import export_facemap, write_facemap
 from rtface.export.facemap_pose import BODYPARTS
 from rtface.export.facemap_proc import proc_dict
 from rtface.export.recorded import Recorded
-from rtface.motion.procfile import load_proc, read_proc
+from rtface.motion.procfile import read_proc
 from rtface.session import open_session
 
 PEERS = ROOT / "tests" / "peers"
@@ -84,6 +84,7 @@ def assert_pose(there: Opened, found: Recorded) -> None:
     assert told["inputs_shape"] == [n, 2 * len(known)]
     assert told["inputs_finite"]
     if "window" not in told:
+        assert not os.environ.get("CI"), "Facemap's window did not open"
         return
     window = told["window"]
     assert (window["frames"], tuple(window["labels"])) == (n, BODYPARTS)
@@ -153,11 +154,6 @@ def test_motion_as_facemap_s_own(tmp_path: Path) -> None:
             assert np.array_equal(one[key], other[key])
     # 620 frames are one stretch for Facemap too; its averages are of 600 of them
     np.testing.assert_allclose(ours["avgframe"], theirs["avgframe"], atol=2)
-    masks, again = (
-        load_proc(p).masks
-        for p in (tmp_path / "motion_proc.npy", tmp_path / "again" / "motion_proc.npy")
-    )
-    assert [area.area for area in masks.areas] == [area.area for area in again.areas]
     if "window" in there.told:
         window = there.told["window"]
         assert window["processed"]

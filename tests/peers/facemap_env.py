@@ -18,7 +18,7 @@ def environment(folder: Path) -> Path:
     """Return the Python of a new virtual environment with Facemap in it."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    # its metadata leaves out matplotlib and pandas, and it needs older ones than pip would choose
+    # its metadata leaves out pandas, and it needs older ones of others than pip would choose
     for packages in (
         ["torch==2.13.0"],
         ["facemap[gui]"],
