@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from motion_cases import Case, frames
 
 from rtface.export.recorded import Motion, Pupil, Recorded, Roi, Trace
 from rtface.motion.fit import fit_masks
 from rtface.motion.project import Projector
+from rtface.session import layout, open_session
+from rtface.session.records import Records, seal
+from rtface.session.video import VideoWriter
 from rtface.types import UInt8Image
 
 #: as the shipped network's, and one that Facemap does not know
@@ -88,3 +93,30 @@ def record(
         blinks=(Trace(Roi("blink", 30, 5, 18, 12, 150.0), blink),),
         running=(Trace(Roi("running", 20, 24, 22, 20), random.normal(size=(n, 2))),),
     )
+
+
+def replace_records(path: Path, rows: Records) -> None:
+    """Write other records into a file of records."""
+    size = rows.dtype.itemsize
+    raw = rows.tobytes()
+    records = [seal(raw[at : at + size - 4]) for at in range(0, len(raw), size)]
+    path.write_bytes(path.read_bytes()[:16384] + b"".join(records))
+
+
+def encode_again(folder: Path, part_s: float = 0.5) -> None:
+    """Turn a session of FFV1 into one of H.264 in several parts."""
+    with open_session(folder) as session:
+        about, camera = session.about, session.cameras["cam1"]
+        rows = camera.frames[:].copy()
+        images = [image.copy() for _, image in camera.images()]
+    for path in folder.glob("cam1.*.mkv"):
+        path.unlink()
+    writer = VideoWriter(folder, "cam1", camera.about.info, "x264", 18, part_s)
+    for row, image in zip(rows, images, strict=True):
+        placed = writer.encode(image, int(row["t_host_ns"]))
+        row["video_part"], row["video_pts_ms"], row["video_crc"] = placed
+    writer.close()
+    replace_records(folder / layout.frames_name("cam1"), rows)
+    cameras = {"cam1": camera.about.model_copy(update={"video": "x264"})}
+    again = about.model_copy(update={"cameras": cameras})
+    (folder / layout.ABOUT).write_bytes(layout.encode_about(again))

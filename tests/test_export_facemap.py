@@ -15,6 +15,7 @@ import export_cases
 import h5py
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange
 from programs import RTFACE
 
 from rtface.camera.video import read_frames
@@ -29,6 +30,7 @@ from rtface.motion.binning import roi_area
 from rtface.motion.masks import Masks
 from rtface.motion.procfile import load_proc, read_proc
 from rtface.session import layout, open_session
+from rtface.session.verify import verify
 from rtface.types import UserError
 
 
@@ -277,20 +279,11 @@ def some_missing(session_folder: Path, tmp_path: Path) -> Path:
     with open_session(folder) as session:
         camera = session.cameras["cam1"]
         results, frames = camera.results[:].copy(), camera.frames[:].copy()
-        n = camera.results.dtype.itemsize, camera.frames.dtype.itemsize
     gone = np.isin(results["frame_seq"], range(10, 20))
     assert gone.any()
     frames["status"][30:32] = layout.Status.NOT_WRITTEN
-    from rtface.session.records import seal
-
-    for name, rows, size in (
-        (layout.results_name("cam1"), results[~gone], n[0]),
-        (layout.frames_name("cam1"), frames, n[1]),
-    ):
-        path = folder / name
-        raw = rows.tobytes()
-        records = [seal(raw[at : at + size - 4]) for at in range(0, len(raw), size)]
-        path.write_bytes(path.read_bytes()[:16384] + b"".join(records))
+    export_cases.replace_records(folder / layout.results_name("cam1"), results[~gone])
+    export_cases.replace_records(folder / layout.frames_name("cam1"), frames)
     return folder
 
 
@@ -350,6 +343,25 @@ def test_a_session_becomes_a_video_and_a_pose_file(some_missing: Path, tmp_path:
     }
 
 
+def test_parts_of_h264_become_one_file(session_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "day3"
+    shutil.copytree(session_folder, folder)
+    export_cases.encode_again(folder)
+    assert len(list(folder.glob("*.mkv"))) > 1
+    with open_session(folder) as session:
+        assert verify(folder) == []
+        done = export_facemap(session, "cam1", tmp_path / "out")
+        wanted = [image.copy() for _, image in session.cameras["cam1"].images()]
+    video = done.files[0]
+    assert video.suffix == ".mp4"
+    for image, other in zip(wanted, read_frames(video), strict=True):
+        assert np.array_equal(image, other)
+    with av.open(video) as container:
+        assert container.streams.video[0].frames == len(wanted)
+        frame = next(container.decode(video=0))
+        assert frame.color_range == ColorRange.JPEG  # 0 to 255
+
+
 def test_frames_that_cannot_be_decoded_are_left_out(session_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "day3"
     shutil.copytree(session_folder, folder)
@@ -402,13 +414,19 @@ def test_the_command(session_folder: Path, tmp_path: Path) -> None:
     assert "frames, " in head
     assert "tracked" in head
     assert sorted(map(Path, files)) == sorted(out.iterdir())
-    assert "has no camera 'cam2', only cam1" in refused(
-        session_folder, "--facemap", out, "--camera", "cam2"
-    )
-    assert "is not a session" in refused(tmp_path / "nothing", "--facemap", out)
+
+
+def test_what_is_refused(session_folder: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
     assert f"{blocked}: cannot be written" in refused(session_folder, "--facemap", blocked)
+    with pytest.raises(UserError, match="is not a session"):
+        open_session(tmp_path / "nothing")
+    with (
+        open_session(session_folder) as session,
+        pytest.raises(UserError, match="has no camera 'cam2', only cam1"),
+    ):
+        export_facemap(session, "cam2", tmp_path / "out")
 
 
 def test_a_session_without_video_is_refused(session_folder: Path, tmp_path: Path) -> None:

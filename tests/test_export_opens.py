@@ -5,6 +5,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,9 +96,14 @@ def assert_pose(there: Opened, found: Recorded) -> None:
     assert wanted.size
 
 
-def test_a_session(session_folder: Path, tmp_path: Path) -> None:
-    with open_session(session_folder) as session:
-        done = export_facemap(session, "cam1", tmp_path)
+@pytest.mark.parametrize("codec", ["ffv1", "x264"])
+def test_a_session(session_folder: Path, tmp_path: Path, codec: str) -> None:
+    folder, out = tmp_path / "day3", tmp_path / "out"
+    shutil.copytree(session_folder, folder)
+    if codec == "x264":
+        export_cases.encode_again(folder)
+    with open_session(folder) as session:
+        done = export_facemap(session, "cam1", out)
         camera = session.cameras["cam1"]
         results = camera.results[:]
         keypoints = np.full((done.frames, 3, 3), np.nan, np.float32)
@@ -110,7 +116,12 @@ def test_a_session(session_folder: Path, tmp_path: Path) -> None:
             keypoints,
             np.ones(done.frames, bool),
         )
-    assert_pose(opened(tmp_path, f"cam1_{session_folder.name}"), found)
+        images = np.array([image.copy() for _, image in camera.images()])
+    there = opened(out, "cam1_day3")
+    assert_pose(there, found)
+    seen = there.arrays["seen"]
+    assert np.array_equal(seen, images[: len(seen)])  # grey levels as they were recorded
+    assert len(seen) > 10
 
 
 #: numbers that Facemap finds by itself, or that depend on when it ran

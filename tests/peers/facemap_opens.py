@@ -22,16 +22,19 @@ import numpy as np
 from facemap_env import home
 
 VIDEOS = (".mp4", ".avi")
+#: frames whose grey levels are kept
+SEEN = 60
 
 
 def pose(h5: Path, video: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What the functions say that Facemap reads keypoints and videos with."""
+    import cv2
     from facemap import utils
 
     frames, heights, widths, containers = utils.get_frame_details([[str(video)]])
-    decoded = 0
-    while containers[0][0].read()[0]:
-        decoded += 1
+    seen = []
+    while (read := containers[0][0].read())[0]:
+        seen.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2GRAY))
     keypoints = utils.load_keypoints(utils.BODYPARTS, str(h5))
     there = [
         name for name, x in zip(utils.BODYPARTS, keypoints[0], strict=True) if np.isfinite(x).any()
@@ -42,13 +45,13 @@ def pose(h5: Path, video: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         "bodyparts": utils.BODYPARTS,
         "there": there,
         "frames": int(frames[-1]),
-        "decoded": decoded,
+        "decoded": len(seen),
         "size": [heights, widths],
         "metadata": metadata,
         "inputs_finite": bool(np.isfinite(inputs).all()),
         "inputs_shape": inputs.shape,
     }
-    return told, {"keypoints": keypoints}
+    return told, {"keypoints": keypoints, "seen": np.array(seen[:SEEN])}
 
 
 def again(proc: dict[str, Any], folder: Path) -> None:
