@@ -138,6 +138,9 @@ def test_masks_come_back(tmp_path: Path, motion: Motion) -> None:
     masks, notes = load_proc(tmp_path / "m_proc.npy")
     same_masks(masks, motion.masks)
     assert "pupil or blink" in notes[0]  # what it says of Facemap's own
+    with h5py.File(tmp_path / "m_FacemapPose.h5") as file:
+        assert set(file["Facemap"]) == {*BODYPARTS, "pupil(top)"}
+        assert np.array_equal(file["Facemap/pupil(top)/x"], found.keypoints[:, 4, 0], True)
 
 
 def same_masks(found: Masks, wanted: Masks) -> None:
