@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from rtface import __version__
-from rtface.cli import bridge, calibrate, cameras, live, model, offline, prepare, session, train
+from rtface.cli import (
+    bridge,
+    calibrate,
+    cameras,
+    export,
+    live,
+    model,
+    offline,
+    prepare,
+    session,
+    train,
+)
 from rtface.types import UserError
 
 app = typer.Typer(
@@ -70,6 +81,7 @@ for _command in (
     prepare.doctor,
     session.replay,
     session.plot,
+    export.export,
     offline.track,
     train.train,
     train.distill,

@@ -18,10 +18,26 @@ def environment(folder: Path) -> Path:
     """Return the Python of a new virtual environment with Facemap in it."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    # its metadata leaves out matplotlib and pandas, and it needs older ones than pip would choose
-    for packages in (["torch==2.13.0"], ["facemap"], ["numpy==1.26.4", "pandas<3", "matplotlib"]):
+    # its metadata leaves out pandas, and it needs older ones of others than pip would choose
+    for packages in (
+        ["torch==2.13.0"],
+        ["facemap[gui]"],
+        ["numpy==1.26.4", "pandas<3", "matplotlib<3.9"],
+    ):
         subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
     return python
+
+
+def home(folder: Path) -> Path:
+    """Return a new home in a folder, for Facemap to be imported with.
+
+    Facemap looks for its files when it is imported, and downloads what is not there.
+    """
+    models = folder / "home" / ".facemap" / "models"
+    models.mkdir(parents=True)
+    for name in ("facemap_model_params.pth", "facemap_model_state.pt"):
+        (models / name).touch()
+    return models.parent.parent
 
 
 def main(
@@ -40,15 +56,10 @@ def main(
     prepare(arguments.out, arguments.small)
     with tempfile.TemporaryDirectory() as temporary:
         python = arguments.python or environment(Path(temporary) / "venv")
-        # Facemap looks for its files when it is imported, and downloads what is not there
-        models = Path(temporary) / "home" / ".facemap" / "models"
-        models.mkdir(parents=True)
-        for name in ("facemap_model_params.pth", "facemap_model_state.pt"):
-            (models / name).touch()
         subprocess.run(
             [python, script, "--inside", arguments.out],
             check=True,
-            env=os.environ | {"HOME": str(models.parent.parent)},
+            env=os.environ | {"HOME": str(home(Path(temporary)))},
         )
 
 

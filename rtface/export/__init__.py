@@ -1,0 +1,1 @@
+"""Recorded sessions as the files of other programs."""
