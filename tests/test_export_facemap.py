@@ -18,7 +18,7 @@ from programs import RTFACE
 from rtface.camera.video import read_frames
 from rtface.export.facemap import export_facemap
 from rtface.export.facemap_pose import BODYPARTS
-from rtface.export.recorded import placed, recorded
+from rtface.export.take import placed, recorded
 from rtface.facemap.weights import NAMES as FACEMAP_NAMES
 from rtface.session import layout, open_session
 from rtface.session.verify import verify

@@ -13,11 +13,14 @@ from programs import FFV1, RECORD, RTFACE, SMALL, only_session, running
 
 import rtface
 from rtface.camera_config import MotionSection
+from rtface.export.facemap import export_facemap
 from rtface.exposure import Timing
 from rtface.motion.fit import fit_masks
 from rtface.motion.masks import Masks, load_masks, save_masks
+from rtface.motion.procfile import read_proc
 from rtface.motion.project import Projector
 from rtface.recompute import recompute
+from rtface.session import layout
 from rtface.stages.motion import MotionStage, motion_stage
 from rtface.tracker import Tracker
 from rtface.types import CameraInfo, Flag, Frame, Lost, Pose, Stamp, UserError
@@ -130,7 +133,10 @@ def test_stream_session_and_video_agree(tmp_path: Path, tiny_bundle: Path, ring_
     film = list(np.random.default_rng(3).integers(0, 256, (80, 240, 320), np.uint8))
     made = fit_masks([lambda: film], 4, 50, [(20, 20, 100, 90)], movie=True)
     save_masks(tmp_path / "masks.npz", made)
-    motion = '[camera.cam1.motion]\nmasks = "masks.npz"\ncomponents = 40\n'
+    motion = (
+        '[camera.cam1.motion]\nmasks = "masks.npz"\ncomponents = 40\n'
+        "[camera.cam1.pupil]\nbox = [180, 40, 70, 50]\n"
+    )
     streamed = {}
     with running(tmp_path, tiny_bundle, SMALL + motion, extra=FFV1) as program:
         with rtface.subscribe("cam1", program.data, topic="motion", timeout_s=5) as stream:
@@ -165,6 +171,7 @@ def test_stream_session_and_video_agree(tmp_path: Path, tiny_bundle: Path, ring_
                 assert np.isnan(row["motion_energy"]).all()
             before = seq
         assert compared > 50
+        exported_is_recorded(session, tmp_path / "facemap")
         again = recompute(session, "cam1")
         assert again.motion == again.motion_identical == compared
         assert again.motion_off == 0
@@ -177,6 +184,42 @@ def test_stream_session_and_video_agree(tmp_path: Path, tiny_bundle: Path, ring_
                 assert message.fields["t_infer_ns"] < message.fields["t_motion_ns"]
                 told += 1
         assert told > 100
+
+
+def exported_is_recorded(session: rtface.session.Session, folder: Path) -> None:
+    """``_proc.npy`` has the session's components and pupil, in Facemap's conventions."""
+    export_facemap(session, "cam1", folder)
+    (path,) = folder.glob("*_proc.npy")
+    proc, camera = read_proc(path), session.cameras["cam1"]
+    video = camera.frames[:]
+    video = video["frame_seq"][video["status"] == layout.Status.IN_VIDEO]
+    results = camera.results[:]
+    rows = np.searchsorted(video, results["frame_seq"])
+    rows, results = (
+        rows[np.isin(results["frame_seq"], video)],
+        results[np.isin(results["frame_seq"], video)],
+    )
+    known = np.isfinite(results["motion_energy"][:, 0]) & (rows > 0)
+    for i in range(2):
+        theirs = proc["motSVD"][i][rows[known]]
+        np.testing.assert_array_equal(theirs, results["motion"][known][:, 40 * i : 40 * i + 40])
+        np.testing.assert_array_equal(
+            np.array(proc["motion"][i])[rows[known]], results["motion_energy"][known, i]
+        )
+    fields = camera.about.meta["pupil"]["fields"]
+    of = {name: results["pupil"][:, k].astype(float) for k, name in enumerate(fields)}
+    (pupil,), (roi,) = proc["pupil"], [r for r in proc["rois"] if r["rind"] == 0]
+    np.testing.assert_array_equal(pupil["area"][rows], of["area_px2"])
+    top, left = int(roi["yrange"][0]), int(roi["xrange"][0])
+    np.testing.assert_allclose(
+        pupil["com"][rows], np.stack([of["y_px"] - top, of["x_px"] - left], 1)
+    )
+    assert roi["ellipse"].shape == (50, 70)
+    finite = np.isfinite(of["area_px2"])
+    np.testing.assert_allclose(
+        np.pi * np.sqrt(pupil["axlen"][rows][finite].prod(1)), of["area_px2"][finite], rtol=1e-4
+    )
+    np.testing.assert_array_equal(np.array(proc["blink"][0])[rows], of["blink"])
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +20,22 @@ from rtface.types import CameraInfo, Flag, Pose, UserError
 INFO = CameraInfo(48, 64, 8, 100.0)
 
 
+class _Always:
+    """Finds the same in every frame."""
+
+    def __init__(self, record: Pupil) -> None:
+        self._record = record
+
+    def __call__(self, image: np.ndarray, pose: Pose) -> Pupil:
+        return self._record
+
+
 def test_every_flag_of_the_pupil_is_one_of_the_ledger() -> None:
     image, pose = np.zeros((48, 64), np.uint8), Pose(np.zeros((1, 3), np.float32))
     seen = {}
     for flag in PupilFlag:
         record = Pupil(*range(len(FIELDS)), flags=int(flag))
-        stage = PupilStage(lambda _image, _pose, record=record: record)  # type: ignore[arg-type]
+        stage = PupilStage(_Always(record), PupilSection())  # type: ignore[arg-type]
         seen[flag] = Flag(stage(image, pose, True))
         np.testing.assert_array_equal(stage.signals["pupil"], range(len(FIELDS)))
     assert seen == {

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from rtface.export import facemap_pose, film
 from rtface.export.facemap_proc import proc_dict
 from rtface.export.npyfile import write_dict
-from rtface.export.recorded import Recorded, recorded
+from rtface.export.recorded import Recorded
+from rtface.export.take import recorded
 from rtface.session import CameraSession, Session
 from rtface.types import UserError
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rtface.motion.masks import Masks
-from rtface.session import CameraSession, layout
-from rtface.session.records import RecordFile, Records
-from rtface.types import Float32Array, UserError
+from rtface.types import Float32Array
 
 Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -133,81 +129,3 @@ class Recorded(NamedTuple):
     pupils: tuple[Pupil, ...] = ()
     blinks: tuple[Trace, ...] = ()
     running: tuple[Trace, ...] = ()
-
-
-def recorded(
-    folder: Path, camera: CameraSession, frame_seq: npt.NDArray[np.int64], filled: bool = False
-) -> Recorded:
-    """Return what a session has of these frames. The one place that says what is exported.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the session.
-    camera : CameraSession
-    frame_seq : ndarray (N,) int64
-        Of the frames wanted; grows.
-    filled : bool
-        Take the results that ``rtface replay --recompute --fill`` wrote, not those of the run.
-
-    Raises
-    ------
-    UserError
-        Records are damaged, or there are no filled results.
-    """
-    if filled:
-        path = folder / f"{camera.name}.filled.rec"
-        if not path.is_file():
-            raise UserError(
-                f"{path}: is not there; 'rtface replay {folder} --recompute --fill' makes it"
-            )
-        with RecordFile(path) as file:
-            chunks = list(file.chunks())
-    else:
-        chunks = list(camera.results.chunks())
-    keypoints, tracked = placed(frame_seq, chunks, len(camera.names))
-    return Recorded(
-        *camera.about.shape,
-        frame_seq,
-        tuple(camera.names),
-        keypoints,
-        tracked,
-        _tracks_per_s(chunks),
-    )
-
-
-def placed(
-    frame_seq: npt.NDArray[np.int64], results: Sequence[Records], n_keypoints: int
-) -> tuple[Float32Array, BoolArray]:
-    """Return keypoints (N, K, 3) of frames, and which of them have any.
-
-    Parameters
-    ----------
-    frame_seq : ndarray (N,) int64
-        Grows.
-    results : sequence of structured arrays
-        Records with ``frame_seq`` and ``keypoints``; those of other frames are passed over.
-    n_keypoints : int
-    """
-    keypoints = np.full((len(frame_seq), n_keypoints, 3), np.nan, np.float32)
-    keypoints[:, :, 2] = 0
-    tracked = np.zeros(len(frame_seq), bool)
-    if not len(frame_seq):
-        return keypoints, tracked
-    for records in results:
-        wanted = records["frame_seq"]
-        at = np.minimum(np.searchsorted(frame_seq, wanted), len(frame_seq) - 1)
-        here = frame_seq[at] == wanted
-        keypoints[at[here]] = layout.keypoints_of(records[here])
-        tracked[at[here]] = True
-    return keypoints, tracked
-
-
-def _tracks_per_s(results: Sequence[Records]) -> float:
-    spent_ns: Any = 0
-    n = 0
-    for records in results:
-        live = records["t_read_ns"] != 0  # results that were filled in have no times
-        spent_ns += int((records["t_rules_ns"] - records["t_read_ns"])[live].sum())
-        n += int(live.sum())
-    return n * 1e9 / spent_ns if spent_ns > 0 else float("nan")

@@ -31,8 +31,8 @@ _LEDGER = [
 class PupilStage:
     """The pupil of every frame, as one vector; see ``Stage`` and ``Pupil``."""
 
-    def __init__(self, estimator: PupilEstimator) -> None:
-        self._estimate = estimator
+    def __init__(self, estimator: PupilEstimator, section: PupilSection) -> None:
+        self._estimate, self._section = estimator, section
         self.lengths = {"pupil": len(FIELDS)}
         self.signals = {"pupil": np.full(len(FIELDS), np.nan, np.float32)}
 
@@ -44,7 +44,8 @@ class PupilStage:
 
     def about(self) -> dict[str, Any]:
         """Return what the numbers are."""
-        return {"fields": list(FIELDS)}
+        told = self._section.model_dump(mode="json")
+        return {"fields": list(FIELDS), **told}
 
 
 def pupil_stage(
@@ -72,7 +73,8 @@ def pupil_stage(
                 section.polarity,
                 reflections if reflections == "auto" else [BBox(*one) for one in reflections],
                 adapt_frames=max(1, round(section.adapt_s * info.rate_hz)),
-            )
+            ),
+            section,
         )
     except UserError as error:
         raise UserError(f"camera.{camera}.{error}") from None

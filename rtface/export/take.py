@@ -1,0 +1,182 @@
+"""What a session has of a camera, taken out for exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rtface.export.recorded import BoolArray, Motion, Pupil, Recorded, Roi, Trace
+from rtface.motion.masks import load_masks
+from rtface.pupil.facemap import facemap_axes, facemap_smooth
+from rtface.session import CameraSession, layout
+from rtface.session.records import RecordFile, Records
+from rtface.types import Float32Array, UserError
+
+FrameSeq = npt.NDArray[np.int64]
+#: a box that keypoints placed is not on record: it reaches so many radii around where the pupil was
+_REACH = 1.5
+
+
+def recorded(
+    folder: Path, camera: CameraSession, frame_seq: FrameSeq, filled: bool = False
+) -> Recorded:
+    """Return what a session has of these frames. The one place that says what is exported.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the session.
+    camera : CameraSession
+    frame_seq : ndarray (N,) int64
+        Of the frames wanted; grows.
+    filled : bool
+        Take the results that ``rtface replay --recompute --fill`` wrote, not those of the run.
+
+    Raises
+    ------
+    UserError
+        Records are damaged, or there are no filled results.
+    """
+    if filled:
+        path = folder / f"{camera.name}.filled.rec"
+        if not path.is_file():
+            raise UserError(
+                f"{path}: is not there; 'rtface replay {folder} --recompute --fill' makes it"
+            )
+        with RecordFile(path) as file:
+            chunks = list(file.chunks())
+    else:
+        chunks = list(camera.results.chunks())
+    keypoints, tracked = placed(frame_seq, chunks, len(camera.names))
+    pupil = pupil_of(camera, frame_seq, chunks)
+    return Recorded(
+        *camera.about.shape,
+        frame_seq,
+        tuple(camera.names),
+        keypoints,
+        tracked,
+        _tracks_per_s(chunks),
+        motion_of(folder, camera, frame_seq, chunks),
+        (pupil[0],) if pupil else (),
+        (pupil[1],) if pupil else (),
+    )
+
+
+def placed(
+    frame_seq: FrameSeq, results: Sequence[Records], n_keypoints: int
+) -> tuple[Float32Array, BoolArray]:
+    """Return keypoints (N, K, 3) of frames, and which of them (N,) have any.
+
+    Those without a result are NaN, NaN, 0.
+    """
+    keypoints = placed_signal(frame_seq, results, "keypoints", (n_keypoints, 3))
+    with_result = [records["frame_seq"] for records in results]
+    tracked = np.isin(frame_seq, np.concatenate([np.zeros(0, np.int64), *with_result]))
+    keypoints[~tracked, :, 2] = 0
+    return keypoints, tracked
+
+
+def placed_signal(
+    frame_seq: FrameSeq, results: Sequence[Records], name: str, shape: tuple[int, ...]
+) -> Float32Array:
+    """Return a column of results (N, *shape) of frames; NaN in those without a result.
+
+    Parameters
+    ----------
+    frame_seq : ndarray (N,) int64
+        Grows.
+    results : sequence of structured arrays
+        Records of results; those of other frames are passed over.
+    """
+    values = np.full((len(frame_seq), *shape), np.nan, np.float32)
+    if not len(frame_seq):
+        return values
+    for records in results:
+        wanted = records["frame_seq"]
+        at = np.minimum(np.searchsorted(frame_seq, wanted), len(frame_seq) - 1)
+        here = frame_seq[at] == wanted
+        values[at[here]] = records[name][here]
+    return values
+
+
+def motion_of(
+    folder: Path, camera: CameraSession, frame_seq: FrameSeq, results: Sequence[Records]
+) -> Motion | None:
+    """Return motion components of frames; None if there are none, or their masks are gone."""
+    lengths, path = camera.about.signals, folder / layout.masks_name(camera.name)
+    if "motion_energy" not in lengths or not path.exists():
+        return None
+    masks = load_masks(path, camera.about.shape)
+    areas = camera.about.meta["motion"]["areas"]
+
+    def per_area(name: str) -> tuple[Float32Array, ...]:
+        counts = [int(area[name]) for area in areas]
+        values = placed_signal(frame_seq, results, name, (lengths[name],)) if sum(counts) else None
+        if values is None:
+            return tuple(np.empty((len(frame_seq), 0), np.float32) for _ in areas)
+        pieces = np.split(values, np.cumsum(counts)[:-1], axis=1)
+        found = [area.motion if name == "motion" else area.movie for area in masks.areas]
+        # where fewer came of it than there was room for
+        return tuple(
+            piece[:, : basis.masks.shape[1] if basis else 0]
+            for piece, basis in zip(pieces, found, strict=True)
+        )
+
+    energy = placed_signal(frame_seq, results, "motion_energy", (lengths["motion_energy"],))
+    return Motion(masks, energy, per_area("motion"), per_area("movie"))
+
+
+def pupil_of(
+    camera: CameraSession, frame_seq: FrameSeq, results: Sequence[Records]
+) -> tuple[Pupil, Trace] | None:
+    """Return pupil and blink of frames as Facemap describes them; None if there are none."""
+    if "pupil" not in camera.about.signals:
+        return None
+    fields = [str(name) for name in camera.about.meta["pupil"]["fields"]]
+    values = placed_signal(frame_seq, results, "pupil", (len(fields),)).astype(float)
+    of = {name: values[:, i] for i, name in enumerate(fields)}
+    area, x, y = of["area_px2"], of["x_px"], of["y_px"]
+    roi = _roi(camera, of)
+    centre = np.stack([y - roi.y, x - roi.x], 1)
+    axes = np.full((len(values), 2, 2), np.nan)
+    squared = np.full((len(values), 2), np.nan)
+    for i in np.flatnonzero(np.isfinite(area)):
+        squared[i], axes[i] = facemap_axes(
+            *(float(of[name][i]) for name in ("long_px", "short_px", "angle_rad"))
+        )
+    smooth = facemap_smooth(area, centre)
+    pupil = Pupil(roi, area, centre, axes, squared, *smooth)
+    return pupil, Trace(roi._replace(kind="blink"), of["blink"])
+
+
+def _roi(camera: CameraSession, of: dict[str, npt.NDArray[np.float64]]) -> Roi:
+    """Return the rectangle that the pupil was looked for in, as well as the session says."""
+    rig, (height, width) = camera.about.meta.get("pupil", {}), camera.about.shape
+    known = np.isfinite(of["area_px2"]) & np.isfinite(of["long_px"])
+    saturation = of["saturation"][np.isfinite(of["saturation"])]
+    level = float(np.median(saturation)) if saturation.size else 255.0
+    if box := rig.get("box"):
+        x, y, w, h = (int(n) for n in box)
+        return Roi("pupil", x, y, w, h, level, float(rig["sigma"]))
+    if not known.any():
+        return Roi("pupil", 0, 0, width, height, level)
+    far = _REACH * float(np.median(of["long_px"][known]))
+    left, right = (float(f(of["x_px"][known])) for f in (np.min, np.max))
+    top, bottom = (float(f(of["y_px"][known])) for f in (np.min, np.max))
+    x0, y0 = max(0, int(left - far)), max(0, int(top - far))
+    x1, y1 = min(width, int(right + far) + 1), min(height, int(bottom + far) + 1)
+    return Roi("pupil", x0, y0, x1 - x0, y1 - y0, level, float(rig.get("sigma", 2.0)))
+
+
+def _tracks_per_s(results: Sequence[Records]) -> float:
+    spent_ns: Any = 0
+    n = 0
+    for records in results:
+        live = records["t_read_ns"] != 0  # results that were filled in have no times
+        spent_ns += int((records["t_rules_ns"] - records["t_read_ns"])[live].sum())
+        n += int(live.sum())
+    return n * 1e9 / spent_ns if spent_ns > 0 else float("nan")
