@@ -22,10 +22,10 @@ NEAREST, FARTHEST = 0.35, 1.7
 #: samples on each side of an edge that tell where in between it lies
 _SIDE = 3
 #: ridge on the elliptic part of the outline, in rays: a round pupil where little of it is seen
-_ROUND = 2.5
+_ROUND = 4.0
 #: rays further from the outline than this part of the radius, and px, do not agree with it
 _AGREE, _AGREE_PX = 0.06, 0.6
-_TURNS = 3
+_TURNS = 2
 #: rays that must agree, and px of the smallest radius
 _FEWEST, _LEAST_PX = RAYS // 5, 1.5
 #: samples beside a glint that its halo may reach
@@ -209,7 +209,7 @@ def _outline(radii: Float64Array, clear: Mask, slack: float) -> tuple[Float64Arr
     fitted = middle[len(middle) // 2]
     for turn in range(_TURNS):
         off = radii - fitted
-        off *= 1 / (slack * (3.0, 2.0, 1.0)[turn])
+        off *= 1 / (slack * (3.0, 1.3)[turn])
         off *= off
         np.subtract(1, off, out=off)
         agree = clear & (off > 0)

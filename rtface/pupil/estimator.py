@@ -24,7 +24,7 @@ Polarity = Literal["dark", "bright", "auto"]
 #: samples of the running median; half of them is its delay
 SMOOTHED = 7
 #: scores: levels are learnt from better ones, worse ones are looked at again and not smoothed
-_LEARN, _DOUBT = 0.4, 0.25
+_LEARN, _DOUBT = 0.4, 0.3
 #: frames between searches while there is no pupil, and until its last place is forgotten
 _SEARCH_EVERY, _KEEP = 5, 20
 #: levels are learnt from eyes that are as open as this

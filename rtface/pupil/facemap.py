@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from rtface.pupil.fit import Float64Array, Mask
+from rtface.pupil.fit import VARIANCE, Float64Array, Mask
 from rtface.types import UInt8Image
 
 #: samples of Facemap's running median, of which so many lie before the one that it is for
@@ -47,3 +49,24 @@ def wrapped_blink(image: UInt8Image, saturation: int, ellipse: Mask) -> int:
     """
     seen = np.where(ellipse, image, np.uint8(255)).astype(np.int64)
     return int(((saturation - seen) % 256).sum())
+
+
+def facemap_axes(long: float, short: float, angle: float) -> tuple[Float64Array, Float64Array]:
+    """Return Facemap's ``axlen`` (2,) and ``axdir`` (2, 2) of an ellipse.
+
+    Semi-axes in px, angle in rad as in ``Gaussian``. ``axlen`` are *squares* of semi-axes, the long
+    one first; columns of ``axdir`` are their directions as (row, column), whose signs Facemap
+    leaves to chance.
+    """
+    c, s = math.cos(angle), math.sin(angle)
+    return np.array([long * long, short * short]), np.array([[s, c], [c, -s]])
+
+
+def facemap_nothing(sigma: float, reflector: bool) -> tuple[float, float, float]:
+    """Return Facemap's area, row and column of a ROI without one dark pixel.
+
+    NaN if a reflector is drawn; without, what it adds to every variance, about the ROI's corner.
+    """
+    if reflector:
+        return math.nan, math.nan, math.nan
+    return math.pi * sigma * sigma * VARIANCE, 0.0, 0.0

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: px2 that Facemap adds to both variances
-_VARIANCE = 0.01
+VARIANCE = 0.01
 _STEPS = 5
 #: axes differ at most by this factor
 MOST_RATIO = 2.0
@@ -112,7 +112,7 @@ class RobustGaussian:
                 if not len(inside):
                     return NOTHING
                 covered = (outwards @ hidden) <= 1.15 * self._sigma2
-                sums += 1.1 * float(np.median(inside)) * (hidden @ covered)
+                sums += 1.1 * _median(inside) * (hidden @ covered)
             if not sums[0] > 0:
                 return NOTHING
             mean_y, mean_x, yy, yx, xx = _moments(sums)
@@ -133,6 +133,14 @@ class RobustGaussian:
         )
 
 
+def _median(values: Float64Array) -> float:
+    # a third of the time of numpy's, which looks for NaN first
+    n = len(values)
+    part = np.partition(values, n // 2)
+    middle = float(part[n // 2])
+    return middle if n % 2 else (float(part[: n // 2].max()) + middle) / 2
+
+
 def _moments(sums: Float64Array) -> tuple[float, float, float, float, float]:
     """Return means (y, x) and covariances (yy, yx, xx) from sums over the features."""
     total, y, x, yy, yx, xx = sums.tolist()
@@ -140,9 +148,9 @@ def _moments(sums: Float64Array) -> tuple[float, float, float, float, float]:
     return (
         y,
         x,
-        yy / total - y * y + _VARIANCE,
+        yy / total - y * y + VARIANCE,
         yx / total - y * x,
-        xx / total - x * x + _VARIANCE,
+        xx / total - x * x + VARIANCE,
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+#: where the threshold lies, from the pupil's level to the iris'
+_BETWEEN = 0.4
 #: an iris brighter than this part of the fur is not told from lids
-_MOST_IRIS = 0.85
+_MOST_IRIS = 0.92
 #: the eye counts as shut below, as open again above; of what is usually seen of it
 SHUT, OPEN = 0.5, 0.65
 #: what is usually seen is forgotten within so many frames
@@ -34,8 +36,8 @@ class Levels:
 
     @property
     def threshold(self) -> float:
-        """The level between both."""
-        return (self.inside + self.outside) / 2
+        """The level between both, a little on the pupil's side: the iris is not even."""
+        return self.inside + _BETWEEN * (self.outside - self.inside)
 
     def update(self, inside: float, outside: float) -> None:
         """Take in one frame's."""

@@ -17,6 +17,8 @@ LEAST = {1: 0.06, -1: 0.22}
 _ENOUGH = 0.6
 #: side of the square whose mean is darkest or brightest, in the same radii
 _SQUARE = {1: 0.22, -1: 0.4}
+#: of the histogram that tells two classes of pixels apart
+_BINS = 64
 #: of all pixels of the eye, so many may be reflections
 _GLINTS = 0.07
 
@@ -36,20 +38,15 @@ def search(image: Float32Array, mask: Mask, sign: int, noise: float) -> Edge:
         Standard deviation of a pixel, grey levels.
     """
     size = float(np.sqrt(np.count_nonzero(mask) / np.pi))
-    side = max(3, round(_SQUARE[sign] * size))
     pixels = image[mask]
     most = int((1 - _GLINTS) * (len(pixels) - 1))
-    flat = np.where(mask, np.minimum(image, np.partition(pixels, most)[most]), 0)
-    sums, whole = _squares(flat, side), _squares(mask, side)
-    whole = whole >= 0.95 * side * side
-    if not whole.any():
-        return NO_EDGE
-    darkest = np.where(whole, -sign * sums, -np.inf).argmax()
-    row, column = divmod(int(darkest), sums.shape[1])
+    capped = np.minimum(image, np.partition(pixels, most)[most])
+    guesses = [_by_classes(capped, mask, sign)]
+    if (square := _by_squares(capped, mask, sign, size)) is not None:
+        guesses += [(*square, radius * size) for radius in _RADII]
     hidden = ~mask
     best = NO_EDGE
-    for radius in _RADII:
-        x, y, r = column + (side - 1) / 2, row + (side - 1) / 2, radius * size
+    for x, y, r in guesses:
         for _ in range(2):  # again from where it was found: then all of it is in reach
             edge = find_edge(image, hidden, x, y, r, sign, noise)
             if not edge.area > 0:
@@ -60,6 +57,37 @@ def search(image: Float32Array, mask: Mask, sign: int, noise: float) -> Edge:
         if best.score >= _ENOUGH:
             break
     return best
+
+
+def _by_classes(image: Float32Array, mask: Mask, sign: int) -> tuple[float, float, float]:
+    """Return middle and radius of what is darker, or brighter, than Otsu's threshold."""
+    pixels = image[mask]
+    counts, edges = np.histogram(pixels, _BINS)
+    levels = (edges[1:] + edges[:-1]) / 2
+    below = np.cumsum(counts)[:-1]
+    sums = np.cumsum(counts * levels)
+    above = len(pixels) - below
+    # between-class variance, but for a constant factor
+    between = (sums[-1] * below / len(pixels) - sums[:-1]) ** 2 / (below * above)
+    threshold = edges[1 + int(between.argmax())]
+    row, column = np.nonzero((sign * (image - threshold) < 0) & mask)
+    if not len(row):
+        return 0.0, 0.0, 0.0
+    return float(np.median(column)), float(np.median(row)), float(np.sqrt(len(row) / np.pi))
+
+
+def _by_squares(
+    image: Float32Array, mask: Mask, sign: int, size: float
+) -> tuple[float, float] | None:
+    """Return the middle (x, y) of the square whose mean is darkest, or brightest."""
+    side = max(3, round(_SQUARE[sign] * size))
+    whole = _squares(mask, side) >= 0.95 * side * side
+    if not whole.any():
+        return None
+    sums = _squares(np.where(mask, image, 0), side)
+    at = int(np.where(whole, -sign * sums, -np.inf).argmax())
+    row, column = divmod(at, sums.shape[1])
+    return column + (side - 1) / 2, row + (side - 1) / 2
 
 
 def _squares(image: np.ndarray, side: int) -> np.ndarray:
