@@ -89,6 +89,11 @@ class Projector:
             tuple(area.movie for area in self._areas),
         )
 
+    @property
+    def binned(self) -> Float32Array:
+        """The binned frame (h, w) of the last call, grey levels; valid until the next."""
+        return self._now
+
     def __call__(self, image: Image, consecutive: bool) -> Projected:
         """Return the components of the next frame.
 
