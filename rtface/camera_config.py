@@ -65,6 +65,12 @@ class PupilSection(Section):
     )
 
 
+class RunningSection(Section):
+    """How far a treadmill moves, by its texture."""
+
+    box: Box = Field(description="where the belt or wheel is seen: left, top, width, height, px")
+
+
 class CameraBase(Section):
     """What every kind of camera has."""
 
@@ -107,6 +113,7 @@ class CameraBase(Section):
     )
     motion: MotionSection | None = Field(None, description="stream motion components, too")
     pupil: PupilSection | None = Field(None, description="stream the pupil, too")
+    running: RunningSection | None = Field(None, description="stream a treadmill's shifts, too")
 
     @model_validator(mode="after")
     def _exposure_is_known(self) -> CameraBase:

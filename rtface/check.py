@@ -18,8 +18,7 @@ from rtface.engine.bundle import Bundle, load_bundle
 from rtface.publish import bind
 from rtface.rings import FrameRingWriter, ResultRingWriter
 from rtface.session.video import check_encoder
-from rtface.stages.motion import motion_stage
-from rtface.stages.pupil import pupil_stage
+from rtface.stages.make import make_stages
 from rtface.timing import timing_of
 from rtface.track import describe, estimator_for, face_mode
 from rtface.types import Engine, UserError
@@ -91,9 +90,8 @@ def _check_camera(
     estimator = estimator_for(rig, name, bundle, engine, info)
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))
-    motion = motion_stage(rig.camera[name].motion, name, info)
-    pupil = pupil_stage(rig.camera[name].pupil, name, bundle.names, info)
-    about = describe(rig, name, "check", bundle, info, motion, pupil)
+    stages = make_stages(rig.camera[name], name, bundle.names, info)
+    about = describe(rig, name, "check", bundle, info, stages)
     ring = ResultRingWriter(
         name, len(bundle.names), rig.ring.results_s, info.rate_hz, about, about["signals"]
     )
@@ -104,7 +102,7 @@ def _check_camera(
     for _ in range(20):
         start = time.perf_counter()
         pose = estimator(image)
-        for stage in (motion, pupil):
+        for stage in stages:
             if stage:
                 stage(image, pose, True)
         times.append(time.perf_counter() - start)

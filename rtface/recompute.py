@@ -133,6 +133,8 @@ def _compare(
             _keep(writer, current)
             current = next(live, None)
         tracked = current is not None and current.ledger.frame_seq == seq
+        if not tracked:
+            motion.look(seq, image)
         if not tracked and writer is None:
             continue
         last = current if tracked else last
@@ -192,6 +194,12 @@ class _MotionCheck:
                 self._first = int(event.fields["frame_seq"])
         n = about.signals["motion"]
         self._sums, self._off = np.zeros((3, n)), np.zeros(n)
+
+    def look(self, seq: int, image: Image) -> None:
+        """See a frame that was not tracked."""
+        if self._stage is not None:
+            self._stage.look(image)
+            self._before = seq
 
     def add(self, result: Result, image: Image) -> None:
         """Take a tracked frame and what was recorded of it."""

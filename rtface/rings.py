@@ -140,6 +140,7 @@ class FrameRingReader:
         self.info = CameraInfo(*(told[name] for name in CameraInfo._fields))
         size = self.info.height * self.info.width * np.dtype(self.info.dtype).itemsize
         self._copy: npt.NDArray[np.uint8] = np.empty(size, np.uint8)
+        self._copy_before: npt.NDArray[np.uint8] | None = None
         self._nothing: npt.NDArray[np.uint8] = np.empty(0, np.uint8)
         self._image = as_image(self._copy, self.info)
 
@@ -160,6 +161,20 @@ class FrameRingReader:
             return None
         record = FrameRecord._make(words)
         return Frame(frame_seq, stamp_of(record), lost_of(record), self._image)
+
+    def before(self, frame_seq: int) -> Frame | None:
+        """Return the frame right before another, or None if it is gone; leaves that one's image.
+
+        Its own image lives until the next call.
+        """
+        if self._copy_before is None:
+            self._copy_before = np.empty_like(self._copy)
+        words = self.ring.read(frame_seq - 1, self._copy_before) if frame_seq > 0 else None
+        if words is None:
+            return None
+        record = FrameRecord._make(words)
+        image = as_image(self._copy_before, self.info)
+        return Frame(frame_seq - 1, stamp_of(record), lost_of(record), image)
 
     def newest(self, after: int) -> Frame | None:
         """Return the newest frame later than ``after``, or None if there is none."""

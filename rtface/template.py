@@ -51,6 +51,9 @@ nuisances = true              # flashes, scanning light in the pupil, a spout, a
 # reflections = "auto"        # or [[320, 140, 12, 12]]: ellipses in boxes, with box
 # adapt_s = 2.0               # time constant of what is found and followed
 
+# [camera.cam1.running]       # how far a treadmill moves between frames
+# box = [40, 400, 120, 60]    # where its belt or wheel is seen
+
 # [camera.cam2]
 # kind = "video"              # a file played as if it were a camera
 # file = "mouse.avi"          # relative to this file

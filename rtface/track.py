@@ -22,9 +22,8 @@ from rtface.pose import PoseEstimator, finder_for
 from rtface.publish import Publisher
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
-from rtface.stages import Stage
-from rtface.stages.motion import MotionStage, motion_stage
-from rtface.stages.pupil import pupil_stage
+from rtface.stages.make import Stages, make_stages
+from rtface.stages.motion import MotionStage
 from rtface.timing import timing_of
 from rtface.tracker import Tracker
 from rtface.types import (
@@ -81,11 +80,10 @@ def describe(
     session: str,
     bundle: Bundle,
     info: CameraInfo,
-    motion: Stage | None = None,
-    pupil: Stage | None = None,
+    stages: Stages,
 ) -> dict[str, Any]:
     """Return the fields of ``meta.<camera>.``: what is needed to decode and interpret."""
-    lengths = {n: k for stage in (motion, pupil) if stage for n, k in stage.lengths.items()}
+    lengths = stages.lengths
     return {
         "session": session,
         "rtface": __version__,
@@ -98,8 +96,7 @@ def describe(
         "units": {"keypoints": "px of the full frame, x right, y down, centres at integers"},
         "clock": "perf_counter_ns of the machine that runs rtface",
         "signals": lengths,
-        "motion": motion and motion.about(),
-        "pupil": pupil and pupil.about(),
+        **stages.about(),
         "topics": [
             wire.pose_topic(camera),
             wire.fast_topic(camera),
@@ -119,11 +116,15 @@ def run(line: child.Line) -> None:
         return
     info = frames.info
     estimator = estimator_for(rig, camera, bundle, engine, info)
-    motion = motion_stage(rig.camera[camera].motion, camera, info)
-    pupil = pupil_stage(rig.camera[camera].pupil, camera, bundle.names, info)
-    stages = [motion] if motion else []
-    tracker = Tracker(estimator, timing_of(rig, camera, info), motion=stages, pupil=pupil)
-    meta = describe(rig, camera, job["session"], bundle, info, motion, pupil)
+    stages = make_stages(rig.camera[camera], camera, bundle.names, info)
+    tracker = Tracker(
+        estimator,
+        timing_of(rig, camera, info),
+        motion=stages.moving,
+        pupil=stages.pupil,
+        before=frames.before,
+    )
+    meta = describe(rig, camera, job["session"], bundle, info, stages)
     lengths = meta["signals"]
     publisher = Publisher(
         camera, job["session"], meta, rig.stream.host, rig.data_port(camera), lengths
@@ -135,7 +136,7 @@ def run(line: child.Line) -> None:
         try:
             results.ring.set_state(RUNNING)
             line.report("ready", model=bundle.name, runtime=rig.engine.runtime)
-            masks = _Masks(line, motion, publisher, meta, info)
+            masks = _Masks(line, stages.motion, publisher, meta, info)
             wake = Wake(job["wake"])
             _loop(line, frames, tracker, estimator.finder, results, publisher, masks, wake)
         finally:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from rtface.exposure import Exposed, FrameTimer, Timing
-from rtface.stages import Stage
+from rtface.stages import MovingStage, Stage
 from rtface.types import (
     CAUSES,
     Flag,
@@ -30,9 +30,12 @@ class Tracker:
         Gets an image and how many frame periods have passed since the one before.
     timing : Timing
     clock : callable
-    motion : sequence of Stage
+    motion : sequence of MovingStage
     pupil : Stage, optional
         What else is computed of every frame.
+    before : callable
+        Returns the frame right before one that was passed over, if it can still be had: motion is
+        known then, too.
 
     Attributes
     ----------
@@ -49,11 +52,13 @@ class Tracker:
         estimator: Callable[[Image, int], Pose],
         timing: Timing,
         clock: Callable[[], int] = time.perf_counter_ns,
-        motion: Sequence[Stage] = (),
+        motion: Sequence[MovingStage] = (),
         pupil: Stage | None = None,
+        before: Callable[[int], Frame | None] = lambda _frame_seq: None,
     ) -> None:
         self._estimate = estimator
         self._motion, self._pupil = tuple(motion), pupil
+        self._before = before
         self._signals: dict[str, Float32Array] = {}
         for stage in (*motion, *([pupil] if pupil else [])):
             self._signals |= stage.signals
@@ -78,6 +83,8 @@ class Tracker:
         pose = self._estimate(frame.image, 1 + passed_over + lost)
         t_infer_ns = self._clock()
         stamp = frame.stamp
+        if passed_over and self._motion:
+            self._look_back(frame)
         exposed = self.timer(stamp)
         flags = exposed.flags
         if not pose.face:
@@ -123,6 +130,15 @@ class Tracker:
             flags,
         )
         return ledger, pose, self._signals
+
+    def _look_back(self, frame: Frame) -> None:
+        """Show the frame before this one, which was passed over, to what compares the two."""
+        if before := self._before(frame.frame_seq):
+            exposed = self.timer(before.stamp)
+            self._segment, self._frame_id = before.stamp.segment, before.stamp.frame_id
+            self._exposure_ns, self._exposure_err_ns = exposed.exposure_ns, exposed.exposure_err_ns
+            for stage in self._motion:
+                stage.look(before.image)
 
     def _right_before(self, stamp: Stamp, exposed: Exposed) -> bool:
         """Return whether the last tracked frame was the exposure right before this one.

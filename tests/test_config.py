@@ -33,6 +33,7 @@ def test_template_names_every_key() -> None:
         VideoSection,
         camera_config.MotionSection,
         camera_config.PupilSection,
+        camera_config.RunningSection,
         config.EngineSection,
     )
     for section in sections:

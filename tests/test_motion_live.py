@@ -114,6 +114,29 @@ def test_motion_only_between_exposures_that_follow_each_other(
     assert seen == [False, True, False, True], why
 
 
+def test_a_frame_that_was_passed_over_still_gives_motion(masks: Masks) -> None:
+    film, pose = frames(6), Pose(np.zeros((1, 3), np.float32))
+    made = [Frame(i, Stamp(0, i, None, i * PERIOD_NS), Lost(), film[i]) for i in range(6)]
+    asked = []
+
+    def before(frame_seq: int) -> Frame | None:
+        asked.append(frame_seq)
+        return made[frame_seq - 1] if frame_seq != 5 else None  # gone from the ring
+
+    stage, project = MotionStage(masks, 5, np.uint8), Projector(masks, 5)
+    tracker = Tracker(lambda *_: pose, Timing(PERIOD_NS), motion=[stage], before=before)
+    known = []
+    for i in (0, 1, 3, 5):
+        ledger, _, signals = tracker(made[i])
+        known.append(not ledger.flags & Flag.NO_MOTION)
+        project.look(film[i - 1])
+        wanted = np.concatenate(project(film[i], True).motion)
+        if known[-1]:
+            np.testing.assert_array_equal(signals["motion"], wanted)
+    assert known == [False, True, True, False]
+    assert asked == [3, 5]  # a frame that follows the one before needs nobody else
+
+
 @pytest.mark.parametrize(
     ("section", "words"),
     [
@@ -156,7 +179,9 @@ def test_stream_session_and_video_agree(tmp_path: Path, tiny_bundle: Path, ring_
         compared, before = 0, -2
         for record, image in camera.images():
             seq = int(record["frame_seq"])
-            if seq not in by_frame:  # skipped live: no motion from it either
+            if seq not in by_frame:  # skipped live
+                project.look(image)
+                before = seq
                 continue
             row = by_frame[seq]
             known = not row["flags"] & Flag.NO_MOTION
@@ -166,7 +191,8 @@ def test_stream_session_and_video_agree(tmp_path: Path, tiny_bundle: Path, ring_
                 np.testing.assert_array_equal(row["motion"], np.concatenate(again.motion))
                 np.testing.assert_array_equal(row["motion_energy"], again.energy)
                 compared += 1
-            elif not known:
+            elif not known:  # as little as possible: only where a frame is missing
+                assert row["flags"] & (Flag.FIRST | Flag.CAMERA_GAP | Flag.SKIPPED)
                 assert np.isnan(row["motion"]).all()
                 assert np.isnan(row["motion_energy"]).all()
             before = seq

@@ -94,6 +94,12 @@ class Projector:
         """The binned frame (h, w) of the last call, grey levels; valid until the next."""
         return self._now
 
+    def look(self, image: Image) -> None:
+        """See the frame right before that of the next call, without computing anything of it."""
+        self._binner(image, self._before)
+        self._before, self._now = self._now, self._before
+        self._first = False
+
     def __call__(self, image: Image, consecutive: bool) -> Projected:
         """Return the components of the next frame.
 

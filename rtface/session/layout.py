@@ -55,7 +55,7 @@ def _ledger_unit(name: str) -> str:
 
 #: what the ledger did not have before format 3
 _NEW_STAGES = ("t_motion_ns", "t_pupil_ns")
-_UNITS = {"pupil": "as meta.pupil.fields says", "running": "px"}
+_UNITS = {"pupil": "as meta.pupil.fields says", "running": "px per frame"}
 
 
 def result_columns(
@@ -176,8 +176,9 @@ def _signal_words(meta: dict[str, Any]) -> dict[str, list[str]]:
     words: dict[str, list[str]] = {}
     if motion := meta.get("motion"):
         words["motion_energy"] = [str(area["name"]) for area in motion["areas"]]
-    if pupil := meta.get("pupil"):
-        words["pupil"] = [str(field) for field in pupil["fields"]]
+    for name in ("running", "pupil"):
+        if told := meta.get(name):
+            words[name] = [str(field) for field in told["fields"]]
     return words
 
 

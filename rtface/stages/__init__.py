@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from rtface.types import Float32Array, Image, Pose, SignalLengths
 
-__all__ = ["Stage"]
+__all__ = ["MovingStage", "Stage"]
 
 
 class Stage(Protocol):
@@ -36,3 +36,10 @@ class Stage(Protocol):
 
     def about(self) -> dict[str, Any]:
         """Return what ``meta`` says of the signals."""
+
+
+class MovingStage(Stage, Protocol):
+    """A stage that compares a frame with the one before."""
+
+    def look(self, image: Image) -> None:
+        """See the frame right before the next one; it was passed over, and has no result."""

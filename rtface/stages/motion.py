@@ -43,7 +43,7 @@ class MotionStage:
     ) -> None:
         self._n, self._dtype, self._fast = n_components, np.dtype(dtype), fast
         self._masks = masks
-        self._project = Projector(masks, n_components, dtype)
+        self._project = Projector(masks, n_components, dtype, fast)
         sizes = {
             "motion_energy": [1 for _ in masks.areas],
             "motion": [
@@ -65,6 +65,10 @@ class MotionStage:
     def _count(self, basis: Basis | None) -> int:
         return 0 if basis is None else min(self._n, basis.masks.shape[1])
 
+    def look(self, image: Image) -> None:
+        """See the frame before the next one; see ``MovingStage``."""
+        self._project.look(image)
+
     def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
         """Compute energy and components; see ``Stage``."""
         flags = 0 if consecutive else Flag.NO_MOTION.value
@@ -82,14 +86,14 @@ class MotionStage:
 
         That frame has the flag ``NEW_MASKS``. May be called from any thread, which does the work.
         """
-        self._coming = masks, Projector(masks, self._n, self._dtype)
+        self._coming = masks, Projector(masks, self._n, self._dtype, self._fast)
 
     def _change(self, image: Image) -> int:
         """Show the coming projector a first frame, and use it from the next one on."""
         assert self._coming is not None
         masks, project = self._coming
         if not self._primed:
-            project(image, False)
+            project.look(image)
             self._primed = True
             return 0
         self._masks, self._project = masks, project
@@ -113,7 +117,7 @@ class MotionStage:
             "masks": masks.identity if known else None,
             "bin_px": masks.bin_px,
             "areas": areas,
-            "fast": self._fast,
+            "fast": self._fast and not self._project.note,
         }
 
 
