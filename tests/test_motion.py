@@ -470,6 +470,21 @@ def test_pupil_rois_and_masks_that_are_off_are_noticed(tmp_path: Path) -> None:
     assert [area.name for area in load_proc(path).masks.areas] == ["roi1"]
 
 
+def test_columns_of_a_short_video_that_hold_nothing_are_left_out(tmp_path: Path) -> None:
+    """Facemap makes 500 columns for 192 bins in one chunk, most of them zeros."""
+    path = tmp_path / "x_proc.npy"
+    proc = read_proc(PROCS / "odd3_proc.npy")
+    expected = load_proc(PROCS / "odd3_proc.npy").masks.areas[0].motion
+    assert expected is not None
+    wide = np.zeros((len(proc["motMask"][0]), 500), np.float32)
+    wide[:, : proc["motMask"][0].shape[1]] = proc["motMask"][0]
+    proc["motMask"][0] = wide
+    save(path, proc)
+    found = load_proc(path).masks.areas[0].motion
+    assert found is not None
+    np.testing.assert_array_equal(found.masks, expected.masks)
+
+
 def test_the_command_fits_a_video(tmp_path: Path) -> None:
     video = tmp_path / "mouse.avi"
     videofiles.write(video, "ffv1", "gray", list(CLIP[:60]))

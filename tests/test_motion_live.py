@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,38 @@ def test_motion_only_between_exposures_that_follow_each_other(
         assert known != bool(ledger.flags & Flag.NO_MOTION)
         seen.append(known)
     assert seen == [False, True, False, True], why
+
+
+def test_a_camera_that_moved_since_the_masks_were_made_ends_the_run() -> None:
+    rng = np.random.default_rng(5)
+    scene = np.kron(rng.integers(40, 200, (40, 50)), np.ones((6, 6))).astype(np.uint8)
+
+    def film(dx: int) -> list[np.ndarray]:
+        part = scene[:160, dx : dx + 200]
+        return [part + rng.integers(0, 6, part.shape, np.uint8) for _ in range(60)]
+
+    was = film(0)
+    masks = fit_masks([lambda: was], 4, 5)
+    pose = Pose(np.zeros((1, 3), np.float32))
+    for dx, moved in ((0, False), (2, False), (12, True)):
+        stage = MotionStage(masks, 5, np.uint8, check_frames=20)
+        stage.name = "masks.npz"
+
+        def run(stage: MotionStage = stage, dx: int = dx) -> None:
+            now = film(dx)
+            deadline = time.monotonic() + 5
+            for i in itertools.count():
+                stage(now[i % 60], pose, i > 0)
+                if stage.checked or time.monotonic() > deadline:
+                    break
+            stage(now[0], pose, False)
+            assert stage.checked
+
+        if moved:
+            with pytest.raises(UserError, match=r"masks.npz: the camera moved: .* 1[12]\.\d px"):
+                run()
+        else:
+            run()
 
 
 def test_a_frame_that_was_passed_over_still_gives_motion(masks: Masks) -> None:

@@ -188,6 +188,8 @@ class _Proc:
         for i, masks in enumerate(listed[: 1 + n_rois]):
             if masks.ndim != 2 or not masks.any():
                 continue
+            # of few frames Facemap makes fewer components than it has columns for
+            masks = masks[:, : int(np.flatnonzero(masks.any(0))[-1]) + 1]
             if i == 0:
                 if len(masks) != sum(sizes):
                     raise self._fault(masks_key, f"{len(masks)} rows for {sum(sizes)} bins")

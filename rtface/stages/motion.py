@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,12 @@ import numpy as np
 from rtface.camera_config import MotionSection
 from rtface.motion.binning import Area, binned_shape, roi_area
 from rtface.motion.masks import FULL, AreaMasks, Basis, Masks, load_masks
+from rtface.motion.match import LiveAverage, Match, compare_average
 from rtface.motion.project import Projector
 from rtface.types import CameraInfo, Flag, Image, Pose, UserError
+
+#: how much of the beginning is compared with the masks, s, and at least so many frames
+CHECK_S, CHECK_FRAMES = 3.0, 50
 
 
 class MotionStage:
@@ -31,6 +36,8 @@ class MotionStage:
         Whether masks are rounded, to be read faster.
     room : bool
         Whether ``n_components`` of motion are kept room for, because masks are to come.
+    check_frames : int
+        The mean of so many frames is compared with the masks' own; 0: is not.
     """
 
     def __init__(
@@ -40,6 +47,7 @@ class MotionStage:
         dtype: np.dtype | type,
         fast: bool = False,
         room: bool = False,
+        check_frames: int = 0,
     ) -> None:
         self._n, self._dtype, self._fast = n_components, np.dtype(dtype), fast
         self._masks = masks
@@ -61,6 +69,11 @@ class MotionStage:
         }
         self._coming: tuple[Masks, Projector] | None = None
         self._primed = False
+        #: what a fault of the masks is told of
+        self.name = "masks"
+        self._unchecked = check_frames
+        self._seen = LiveAverage(masks.average_frame.shape)
+        self._match: Match | None = None
 
     def _count(self, basis: Basis | None) -> int:
         return 0 if basis is None else min(self._n, basis.masks.shape[1])
@@ -70,16 +83,41 @@ class MotionStage:
         self._project.look(image)
 
     def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
-        """Compute energy and components; see ``Stage``."""
+        """Compute energy and components; see ``Stage``.
+
+        Raises
+        ------
+        UserError
+            The first frames do not look like those that the masks were made of.
+        """
         flags = 0 if consecutive else Flag.NO_MOTION.value
         if self._coming is not None:
             flags |= self._change(image)
         projected = self._project(image, consecutive)
+        if self._unchecked:
+            self._check()
+        elif self._match is not None and not self._match.fits:
+            raise UserError(f"{self.name}: {self._match.why}, or set check = false")
         self.signals["motion_energy"][:] = projected.energy
         for name, parts in (("motion", projected.motion), ("movie", projected.movie)):
             for place, part in zip(self._places.get(name, ()), parts, strict=False):
                 place[: len(part)] = part
         return flags
+
+    def _check(self) -> None:
+        """Take up a frame into the mean, and compare that when it is of enough."""
+        self._seen.add(self._project.binned)
+        self._unchecked -= 1
+        if not self._unchecked:  # takes many frames' time
+            threading.Thread(target=self._compare, daemon=True).start()
+
+    @property
+    def checked(self) -> bool:
+        """Whether the first frames were compared with the masks."""
+        return self._match is not None
+
+    def _compare(self) -> None:
+        self._match = compare_average(self._masks, self._seen.mean())
 
     def replace(self, masks: Masks) -> None:
         """Have other masks of the same areas from one of the next frames on.
@@ -136,7 +174,12 @@ def motion_stage(
     shape = info.height, info.width
     if section.masks is not None:
         masks = load_masks(Path(section.masks), shape)
-        return MotionStage(masks, section.components, info.dtype, section.fast)
+        checked = max(CHECK_FRAMES, round(CHECK_S * info.rate_hz)) if section.check else 0
+        stage = MotionStage(
+            masks, section.components, info.dtype, section.fast, check_frames=checked
+        )
+        stage.name = f"camera.{camera}.motion.masks: {section.masks}"
+        return stage
     try:
         rows, columns = binned_shape(*shape, section.bin)
         areas = {FULL: Area(0, rows, 0, columns)}
