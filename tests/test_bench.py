@@ -76,6 +76,29 @@ def test_wire(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(120)
+def test_motion(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "motion")
+    cost = {row["step"]: row for row in results["cost"]}
+    assert [name.split()[-1] for name in cost] == [
+        "itself)",
+        "likewise",
+        "exact",
+        "fast",
+        "exact",
+    ]
+    for row in cost.values():
+        check_times(row, "hot_")
+        check_times(row, "paced_")
+    for row in results["error"]:
+        assert 0 < row["median_%"] <= row["most_%"] < 2  # masks of few frames: more than 1
+    (fit,) = results["fit"]
+    assert fit["program"] == "rtface"
+    assert fit["masks_s"] > 0
+    assert 0 < fit["peak_MB"] <= 1000
+    assert "microseconds" in printed
+
+
+@pytest.mark.timeout(120)
 def test_latency(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "tiny")
     results, printed = run(tmp_path, "latency", f"--bundle={bundle}")
