@@ -36,4 +36,3 @@ class CausalMedian:
     def forget(self) -> None:
         """Begin anew."""
         self._recent.fill(np.nan)
-
