@@ -20,7 +20,7 @@ _LEAST_PX = 16
 
 
 class Running(NamedTuple):
-    """Shift of the pattern from the frame before to this one, px per frame; down and right positive.
+    """Shift of the pattern since the frame before, px per frame; down and right are positive.
 
     NaN where there is no frame right before.
 

@@ -151,7 +151,8 @@ class EyeBox:
         if eye is None:
             return self.region
         self._recent.append(eye)
-        eye = _Eye(*(sorted(values)[len(self._recent) // 2] for values in zip(*self._recent)))
+        columns = zip(*self._recent, strict=True)
+        eye = _Eye(*(sorted(values)[len(self._recent) // 2] for values in columns))
         fade = 1 - 1 / _FORGET
         self._up, self._down = max(eye.up, self._up * fade), max(eye.down, self._down * fade)
         self._place(eye._replace(up=max(self._up, _LEAST), down=max(self._down, _LEAST)))

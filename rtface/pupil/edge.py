@@ -59,7 +59,8 @@ class Edge(NamedTuple):
 
 
 #: nothing was found
-NO_EDGE = Edge(*([math.nan] * 6), 0.0, math.nan, math.nan)
+_NAN = math.nan
+NO_EDGE = Edge(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, 0.0, _NAN, _NAN)
 
 _ANGLES = np.arange(RAYS) * (2 * np.pi / RAYS)
 _COS, _SIN = np.cos(_ANGLES), np.sin(_ANGLES)
@@ -217,7 +218,7 @@ def _outline(radii: Float64Array, clear: Mask, slack: float) -> tuple[Float64Arr
         off *= agree
         weighted = _BASE * off
         fitted = np.linalg.solve(weighted @ _BASE_T + _RIDGE, weighted @ radii) @ _BASE
-    return fitted, np.count_nonzero(agree)
+    return fitted, int(np.count_nonzero(agree))
 
 
 def _ellipse(r: Float64Array, x: float, y: float) -> Edge:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from rtface.pupil.box import EyeBox, Region, given_region
-from rtface.pupil.edge import NO_EDGE, Edge, find_edge
-from rtface.pupil.fit import NOTHING, Gaussian, Mask, RobustGaussian, inscribed
+from rtface.pupil.box import EyeBox, given_region
+from rtface.pupil.edge import NO_EDGE, Edge
+from rtface.pupil.fit import NOTHING, Gaussian, Mask
 from rtface.pupil.light import Levels, Lids, lid_level
+from rtface.pupil.pixels import Pixels
 from rtface.pupil.points import NO_POINTS, Points, by_points, disagree, rows_of
 from rtface.pupil.record import Pupil, PupilFlag
 from rtface.pupil.smooth import CausalMedian
-from rtface.pupil.start import LEAST, noise_of, search
+from rtface.pupil.start import noise_of, search
 from rtface.types import BBox, Image, Pose, UserError
 
 Polarity = Literal["dark", "bright", "auto"]
@@ -29,12 +29,12 @@ _LEARN, _DOUBT = 0.4, 0.3
 _SEARCH_EVERY, _KEEP = 5, 20
 #: levels are learnt from eyes that are as open as this
 _WIDE = 0.75
+#: an outline of less than this part of the usual contrast is another one
+_FAINT = 0.5
 #: a bright pupil is brighter than the surround by this, if it may be lids as well
 _SHINES = 1.15
 #: frames until noise is measured again
 _NOISE_EVERY = 500
-#: more of the eye's mask than this cannot be a reflection
-_MOST_GLARE = 0.2
 
 
 class PupilEstimator:
@@ -103,11 +103,11 @@ class PupilEstimator:
         self._sign, self._auto = -1 if polarity == "bright" else 1, polarity == "auto"
         self._rows = rows_of(names)
         self._glints = reflections == "auto"
-        self._work: _Work | None = None
+        self._work: Pixels | None = None
         self._eye_box = EyeBox(frame_shape, names) if box is None else None
         if box is not None:
             region = given_region(box, frame_shape, ellipse)
-            self._work = _Work(region, sigma)
+            self._work = Pixels(region, sigma)
             if reflections != "auto":
                 self._work.hide(reflections, frame_shape)
         self._levels = {sign: Levels(adapt_frames) for sign in (1, -1)}
@@ -170,41 +170,47 @@ class PupilEstimator:
         self._remember(work, edge)
         return self._record(work.region.box, fit, dark, saturation, edge, points, sign)
 
-    def _place(self, pose: Pose | None) -> _Work | None:
+    def _place(self, pose: Pose | None) -> Pixels | None:
         """Return what to work on in this frame."""
         if self._eye_box is not None and pose is not None:
             region = self._eye_box.update(pose)
             if region is not None and (self._work is None or region is not self._work.region):
                 if self._work is None or region.mask is not self._work.region.mask:
-                    self._work = _Work(region, self._sigma)
+                    self._work = Pixels(region, self._sigma)
                 else:  # it only moved
                     self._work.region = region
         return self._work
 
-    def _fit(self, work: _Work) -> tuple[Gaussian, float, float]:
+    def _fit(self, work: Pixels) -> tuple[Gaussian, float, float]:
         """Return Facemap's fit, the sum of its weights, and the saturation."""
         sign, levels = self._sign, self._levels[self._sign]
         given = self._saturation is not None and not (self._auto and sign < 0)
         saturation = self._saturation if given else levels.threshold * work.light
         if saturation is None or math.isnan(saturation):
             return NOTHING, math.nan, math.nan
-        glare = math.inf
-        if self._glints and sign > 0 and levels.known:
+        glare, near = math.inf, None
+        if self._glints and sign > 0 and levels.known and self._lost < _KEEP:
+            box, then = work.region.box, self._last_box
+            near = self._last._replace(
+                x=self._last.x + then.x - box.x, y=self._last.y + then.y - box.y
+            )
             contrast = (levels.outside - levels.inside) * work.light
             glare = levels.outside * work.light + max(1.5 * contrast, 4 * self._noise)
-        fit, dark = work.fit(saturation, sign, glare)
+        fit, dark = work.fit(saturation, sign, glare, near)
         return fit, dark, saturation
 
-    def _see_lids(self, work: _Work, saturation: float) -> None:
+    def _see_lids(self, work: Pixels, saturation: float) -> None:
         """Tell how open the eye is."""
         level = lid_level(self._levels[self._sign].outside * work.light, work.light)
         bright = saturation if self._sign < 0 else math.inf
         self._lids.update(work.seen(level, bright))
 
-    def _follow(self, work: _Work, fit: Gaussian) -> Edge:
+    def _follow(self, work: Pixels, fit: Gaussian) -> Edge:
         """Return the edge about the fit, or about where it was in the frame before."""
         radius = math.sqrt(fit.long * fit.short) * 2 / self._sigma
         edge = work.edge(fit.column, fit.row, radius, self._sign, self._noise)
+        if self._faint(work, edge, self._sign):
+            edge = NO_EDGE
         if edge.score < _LEARN and self._lost < _KEEP:
             was, box, then = self._last, work.region.box, self._last_box
             again = work.edge(
@@ -214,11 +220,17 @@ class PupilEstimator:
                 self._sign,
                 self._noise,
             )
-            if again.score > edge.score:
+            if again.score > edge.score and not self._faint(work, again, self._sign):
                 return again
         return edge
 
-    def _search(self, work: _Work, edge: Edge) -> Edge:
+    def _faint(self, work: Pixels, edge: Edge, sign: int) -> bool:
+        """Return whether an outline has less contrast than the pupil usually has."""
+        levels = self._levels[sign]
+        usual = (levels.outside - levels.inside) * work.light
+        return abs(edge.outside - edge.inside) < _FAINT * abs(usual)
+
+    def _search(self, work: Pixels, edge: Edge) -> Edge:
         """Look everywhere in the eye for something better than ``edge``; return that.
 
         May turn the polarity, and begins levels anew.
@@ -227,6 +239,8 @@ class PupilEstimator:
         signs = (self._sign, -self._sign) if self._auto else (self._sign,)
         for sign in signs[1:] if self._lids.shut else signs:
             found = search(work.image, work.region.mask, sign, self._noise)
+            if self._lost < _KEEP and self._faint(work, found, sign):
+                continue
             if self._lids.shut and not found.inside > _SHINES * work.light:
                 continue  # no light comes out of lids
             # of two, the larger one: glints are bright and round, but small
@@ -236,11 +250,13 @@ class PupilEstimator:
             return edge
         self._sign = best_sign
         levels = self._levels[best_sign]
-        levels.forget()
-        levels.update(best.inside / work.light, best.outside / work.light)
+        if self._lost >= _KEEP or not levels.known:
+            levels.forget()
+            levels.update(best.inside / work.light, best.outside / work.light)
+        self._last, self._last_box, self._lost = best, work.region.box, 0
         return best
 
-    def _remember(self, work: _Work, edge: Edge) -> None:
+    def _remember(self, work: Pixels, edge: Edge) -> None:
         if edge.score >= _LEARN:
             if not self._lids.openness < _WIDE:
                 self._levels[self._sign].update(edge.inside / work.light, edge.outside / work.light)
@@ -295,90 +311,3 @@ class PupilEstimator:
             points.score,
             int(flags),
         )
-
-
-class _Work:
-    """One region's pixels, in memory made once."""
-
-    def __init__(self, region: Region, sigma: float) -> None:
-        self.region = region
-        shape = region.mask.shape
-        self.image = np.empty(shape, np.float32)
-        self.light = 1.0
-        self._gaussian = RobustGaussian(*shape, sigma)
-        self._excess = np.empty(shape, np.float32)
-        self._some = np.empty(shape, bool)
-        self._pixels = np.count_nonzero(region.mask)
-        self._given: npt.NDArray[np.intp] | None = None
-
-    def hide(self, reflections: Sequence[BBox], frame_shape: tuple[int, int]) -> None:
-        """Take ellipses of the full frame as reflections."""
-        box, hidden = self.region.box, np.zeros(frame_shape, bool)
-        for one in reflections:
-            if not one.fits(*frame_shape):
-                raise UserError(
-                    f"pupil: reflections: {one.x},{one.y},{one.width},{one.height} is not inside "
-                    f"the frame of {frame_shape[1]}x{frame_shape[0]}"
-                )
-            part = hidden[one.y : one.y + one.height, one.x : one.x + one.width]
-            part |= inscribed(one.height, one.width)
-        mine = hidden[box.y : box.y + box.height, box.x : box.x + box.width]
-        self._given = np.flatnonzero(mine)
-
-    def load(self, image: Image) -> None:
-        """Copy the region's pixels; measure the light beside the eye."""
-        box = self.region.box
-        np.copyto(self.image, image[box.y : box.y + box.height, box.x : box.x + box.width])
-        beside = self.image.reshape(-1).take(self.region.surround)
-        if n := len(beside):
-            self.light = max(1.0, float(np.partition(beside, n // 2)[n // 2]))
-
-    def fit(self, saturation: float, sign: int, glare: float) -> tuple[Gaussian, float]:
-        """Return Facemap's fit and the sum of all weights."""
-        excess = self._excess
-        if sign > 0:
-            np.subtract(np.float32(saturation), self.image, out=excess)
-        else:
-            np.subtract(self.image, np.float32(saturation), out=excess)
-        some = np.greater(excess, 0, out=self._some)
-        some &= self.region.mask
-        flat = excess.reshape(-1)
-        at = np.flatnonzero(some)
-        weights = flat.take(at).astype(np.float64)
-        total = float(weights.sum())
-        reflector = self._given if glare == math.inf else self._glare(glare)
-        if reflector is not None and len(reflector):
-            some.reshape(-1)[reflector] = False
-            at = np.flatnonzero(some)
-            weights = flat.take(at).astype(np.float64)
-        return self._gaussian(at, weights, reflector), total
-
-    def _glare(self, level: float) -> npt.NDArray[np.intp] | None:
-        """Return where the eye is brighter than that, and the pixels next to those."""
-        bright = self.image > np.float32(level)
-        bright &= self.region.mask
-        at = np.flatnonzero(bright)
-        if not 0 < len(at) < _MOST_GLARE * self._pixels:
-            return None
-        width = self.image.shape[1]
-        bright = bright.reshape(-1)
-        for step in (1, width, width + 1, width - 1):
-            bright[np.minimum(at + step, bright.size - 1)] = True
-            bright[np.maximum(at - step, 0)] = True
-        bright &= self.region.mask.reshape(-1)
-        return np.flatnonzero(bright)
-
-    def seen(self, level: float, bright: float) -> float:
-        """Return which part of the eye is darker than lids, or brighter than ``bright``."""
-        if math.isnan(level):
-            return math.nan
-        some = np.less(self.image, np.float32(level), out=self._some)
-        if bright < math.inf:
-            some |= self.image > np.float32(bright)
-        some &= self.region.mask
-        return np.count_nonzero(some) / self._pixels
-
-    def edge(self, x: float, y: float, radius: float, sign: int, noise: float) -> Edge:
-        """Return the outline about a guess in px of the region."""
-        edge = find_edge(self.image, self.region.hidden, x, y, radius, sign, noise)
-        return edge if edge.area >= LEAST[sign] ** 2 * self._pixels else NO_EDGE

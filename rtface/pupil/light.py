@@ -7,7 +7,7 @@ import math
 #: where the threshold lies, from the pupil's level to the iris'
 _BETWEEN = 0.4
 #: an iris brighter than this part of the fur is not told from lids
-_MOST_IRIS = 0.92
+_MOST_IRIS = 0.88
 #: the eye counts as shut below, as open again above; of what is usually seen of it
 SHUT, OPEN = 0.5, 0.65
 #: what is usually seen is forgotten within so many frames

@@ -68,7 +68,7 @@ def _by_classes(image: Float32Array, mask: Mask, sign: int) -> tuple[float, floa
     sums = np.cumsum(counts * levels)
     above = len(pixels) - below
     # between-class variance, but for a constant factor
-    between = (sums[-1] * below / len(pixels) - sums[:-1]) ** 2 / (below * above)
+    between = (sums[-1] * below / len(pixels) - sums[:-1]) ** 2 / np.maximum(below * above, 1)
     threshold = edges[1 + int(between.argmax())]
     row, column = np.nonzero((sign * (image - threshold) < 0) & mask)
     if not len(row):
