@@ -117,10 +117,10 @@ def test_motion_only_between_exposures_that_follow_each_other(
 
 def test_a_camera_that_moved_since_the_masks_were_made_ends_the_run() -> None:
     rng = np.random.default_rng(5)
-    scene = np.kron(rng.integers(40, 200, (40, 50)), np.ones((6, 6))).astype(np.uint8)
+    scene = np.kron(rng.integers(40, 200, (14, 20)), np.ones((18, 18))).astype(np.uint8)
 
     def film(dx: int) -> list[np.ndarray]:
-        part = scene[:160, dx : dx + 200]
+        part = scene[:240, dx : dx + 320]
         return [part + rng.integers(0, 6, part.shape, np.uint8) for _ in range(60)]
 
     was = film(0)
