@@ -274,40 +274,21 @@ class PupilEstimator:
     ) -> Pupil:
         """Put everything together, in px of the full frame."""
         x, y = fit.column + box.x, fit.row + box.y
-        sure = edge.score >= _DOUBT
+        score = edge.score * self._lids.trust
+        sure = score >= _DOUBT
         known = (fit.area, x, y) if sure else (math.nan,) * 3
         area_smooth, x_smooth, y_smooth = self._smooth(*known)
-        flags = PupilFlag(0)
-        if self._lids.shut:
-            flags |= PupilFlag.SHUT
-        if self._sign < 0:
-            flags |= PupilFlag.BRIGHT
-        if self._sign != sign_before:
-            flags |= PupilFlag.POLARITY_CHANGED
-        if not edge.area > 0:
-            flags |= PupilFlag.NO_PUPIL
-        if sure and disagree(points, edge.area, edge.x + box.x, edge.y + box.y):
-            flags |= PupilFlag.DISAGREES
+        edge_x, edge_y = edge.x + box.x, edge.y + box.y
+        flags = {
+            PupilFlag.SHUT: self._lids.shut,
+            PupilFlag.BRIGHT: self._sign < 0,
+            PupilFlag.POLARITY_CHANGED: self._sign != sign_before,
+            PupilFlag.NO_PUPIL: not edge.area > 0,
+            PupilFlag.DISAGREES: sure and disagree(points, edge.area, edge_x, edge_y),
+        }
         return Pupil(
-            fit.area,
-            x,
-            y,
-            fit.long,
-            fit.short,
-            fit.angle,
-            area_smooth,
-            x_smooth,
-            y_smooth,
-            edge.area,
-            edge.x + box.x,
-            edge.y + box.y,
-            dark,
-            self._lids.openness,
-            edge.score,
-            saturation,
-            points.area,
-            points.x,
-            points.y,
-            points.score,
-            int(flags),
+            *(fit.area, x, y, fit.long, fit.short, fit.angle, area_smooth, x_smooth, y_smooth),
+            *(edge.area, edge_x, edge_y, dark, self._lids.openness, score, saturation),
+            *(points.area, points.x, points.y, points.score),
+            sum(int(flag) for flag, on in flags.items() if on),
         )

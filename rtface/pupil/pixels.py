@@ -120,7 +120,7 @@ class Pixels:
         if bright < math.inf:
             some |= self.image > np.float32(bright)
         some &= self.region.mask
-        return np.count_nonzero(some) / self._pixels
+        return float(np.count_nonzero(some) / self._pixels)
 
     def edge(self, x: float, y: float, radius: float, sign: int, noise: float) -> Edge:
         """Return the outline about a guess in px of the region."""
