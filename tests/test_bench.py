@@ -159,3 +159,11 @@ def test_camera(tmp_path: Path) -> None:
     assert ours["frames"] > 500  # of 1000
     assert all(0 < row["us per frame"] < 20_000 for row in (ours, bare, manual))
     assert "times the bindings alone" in printed
+
+
+def test_pupil(tmp_path: Path) -> None:
+    results, _ = run(tmp_path, "pupil")
+    assert len(results["cost"]) == 5
+    for row in results["cost"]:
+        check_times(row)
+    assert results["largest_difference"] < 1e-4

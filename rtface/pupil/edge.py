@@ -173,7 +173,7 @@ def find_edge(
         return NO_EDGE._replace(inside=inside, outside=outside)
     certain = min(1.0, contrast / max(2 * noise, 1e-6))
     return _ellipse(outline, x, y)._replace(
-        score=agree / RAYS * certain, inside=inside, outside=outside
+        score=float(agree / RAYS * certain), inside=inside, outside=outside
     )
 
 

@@ -10,6 +10,8 @@ _BETWEEN = 0.4
 _MOST_IRIS = 0.88
 #: the eye counts as shut below, as open again above; of what is usually seen of it
 SHUT, OPEN = 0.5, 0.65
+#: an eye as open as this hides nothing of the pupil
+_WIDE = 0.85
 #: what is usually seen is forgotten within so many frames
 _FORGET = 5000
 
@@ -64,6 +66,13 @@ class Lids:
         self.openness = math.nan
         self.shut = False
         self._usual = 0.0
+
+    @property
+    def trust(self) -> float:
+        """How far an outline may be believed, 0 to 1: lids half shut have edges of their own."""
+        if math.isnan(self.openness):
+            return 1.0
+        return min(1.0, max(0.0, (self.openness - SHUT) / (_WIDE - SHUT)))
 
     def update(self, seen: float) -> None:
         """Take in which part of the eye's mask does not look like lids, 0 to 1; NaN: unknown."""

@@ -15,7 +15,7 @@ from rtface.pupil.start import LEAST
 from rtface.types import BBox, Image, UserError
 
 #: reflections are looked for within so many radii of the pupil; more of that than this is none
-_NEAR, _MOST_GLARE = 1.6, 0.25
+_NEAR, _MOST_GLARE = 1.3, 0.25
 #: smaller changes of the light are followed slowly, by this part in every frame
 _JUMP, _FOLLOW = 1.1, 0.03
 
@@ -120,7 +120,7 @@ class Pixels:
         if bright < math.inf:
             some |= self.image > np.float32(bright)
         some &= self.region.mask
-        return np.count_nonzero(some) / self._pixels
+        return float(np.count_nonzero(some) / self._pixels)
 
     def edge(self, x: float, y: float, radius: float, sign: int, noise: float) -> Edge:
         """Return the outline about a guess in px of the region."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections import deque
 
 
 class CausalMedian:
@@ -19,20 +20,14 @@ class CausalMedian:
     """
 
     def __init__(self, window: int, size: int) -> None:
-        self._recent = np.full((size, window), np.nan)
-        self._next = 0
+        self._recent = [deque[float](maxlen=window) for _ in range(size)]
 
     def __call__(self, *sample: float) -> list[float]:
         """Take in a sample; return the medians, NaN of numbers unknown for a whole window."""
-        self._recent[:, self._next] = sample
-        self._next = (self._next + 1) % self._recent.shape[1]
-        ordered = np.sort(self._recent, axis=1)  # NaN last
         found = []
-        for row in ordered.tolist():
-            n = sum(value == value for value in row)
-            found.append((row[(n - 1) // 2] + row[n // 2]) / 2 if n else float("nan"))
+        for recent, value in zip(self._recent, sample, strict=True):
+            recent.append(value)
+            known = sorted(value for value in recent if value == value)
+            n = len(known)
+            found.append((known[(n - 1) // 2] + known[n // 2]) / 2 if n else math.nan)
         return found
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self._recent.fill(np.nan)
