@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from rtface.camera.truth import SyntheticTruth
-from rtface.camera_config import SyntheticSection
+from rtface.camera_config import MotionSection, PupilSection, SyntheticSection
 from rtface.config import Rig
+from rtface.pupil.record import FIELDS
 from rtface.rings import ResultRingReader
-from rtface.types import Result
+from rtface.types import Flag, Result
 
 #: the mouse of the demo; no network is trained on seeds below 1000
 SEED = 7
+#: results of which the pupil is not compared
+_UNKNOWN = Flag.EYE_SHUT | Flag.NO_PUPIL | Flag.NO_FACE
 
 
 def demo_rig(rate_hz: float = 100.0, seed: int = SEED) -> Rig:
-    """Return the rig of the demo: one synthetic camera, 640x480."""
-    camera = SyntheticSection(kind="synthetic", rate_hz=rate_hz, seed=seed)
+    """Return the rig of the demo: one synthetic camera, 640x480, with motion and pupil."""
+    camera = SyntheticSection(
+        kind="synthetic",
+        rate_hz=rate_hz,
+        seed=seed,
+        motion=MotionSection(bin=8, components=50, fit_s=10.0),
+        pupil=PupilSection(),
+    )
     return Rig(name="demo", camera={"cam1": camera})
 
 
@@ -37,6 +47,9 @@ class TruthCheck:
         self._columns = [self._truth.names.index(name) for name in names]
         self._reader = ResultRingReader(camera)
         self._counts = np.zeros(int(self.MAX_PX / self.BIN_PX), np.int64)
+        self._pupil_counts = np.zeros_like(self._counts)
+        #: of found and true area: number, sums, squares and product
+        self._areas = np.zeros(6)
         self.frames = 0
 
     def update(self) -> None:
@@ -45,20 +58,43 @@ class TruthCheck:
             self._add(result)
 
     def _add(self, result: Result) -> None:
-        truth = self._truth.points(result.ledger.frame_id)[self._columns]
-        error = np.hypot(*(result.pose.xy - truth).T)
-        bins = np.minimum(error / self.BIN_PX, len(self._counts) - 1).astype(int)
-        np.add.at(self._counts, bins, 1)
+        truth = self._truth.at(result.ledger.frame_id)
+        error = np.hypot(*(result.pose.xy - truth.keypoints[self._columns]).T)
+        self._count(self._counts, error)
+        if "pupil" in result.signals and not result.ledger.flags & _UNKNOWN:
+            pupil = dict(zip(FIELDS, result.signals["pupil"].tolist(), strict=True))
+            x, y = truth.pupil_px.tolist()
+            found, area = pupil["edge_area_px2"], truth.pupil_area_px2
+            self._count(
+                self._pupil_counts, np.hypot(pupil["edge_x_px"] - x, pupil["edge_y_px"] - y)
+            )
+            self._areas += 1, found, area, found**2, area**2, found * area
         self.frames += 1
+
+    def _count(self, counts: npt.NDArray[np.int64], error_px: npt.ArrayLike) -> None:
+        bins = np.minimum(np.asarray(error_px) / self.BIN_PX, len(counts) - 1).astype(int)
+        np.add.at(counts, bins, 1)
 
     def percentile_px(self, percent: float) -> float:
         """Return a percentile of the error over all keypoints and frames, px."""
-        cumulated = np.cumsum(self._counts)
+        return self._percentile(self._counts, percent)
+
+    def _percentile(self, counts: npt.NDArray[np.int64], percent: float) -> float:
+        cumulated = np.cumsum(counts)
         index = int(np.searchsorted(cumulated, percent / 100 * cumulated[-1]))
         return (index + 0.5) * self.BIN_PX
 
+    def _pupil_report(self) -> str:
+        n, found, true, found2, true2, product = self._areas.tolist()
+        if n < 2:
+            return ""
+        spread = ((n * found2 - found**2) * (n * true2 - true**2)) ** 0.5
+        r = (n * product - found * true) / spread if spread > 0 else float("nan")
+        centre = self._percentile(self._pupil_counts, 50)
+        return f"\npupil: centre off by {centre:.2f} px (median), area r {r:.3f}, {n:.0f} frames"
+
     def report(self) -> str:
-        """Return one line for the summary."""
+        """Return the lines for the summary: keypoints, and the pupil."""
         if not self.frames:
             return "no results to compare with the synthetic truth"
         median = self.percentile_px(50)
@@ -66,6 +102,7 @@ class TruthCheck:
             f"error against the synthetic truth: median {median:.1f} px "
             f"({100 * median / self._truth.eye_width_px:.1f} % of the eye's width), "
             f"p90 {self.percentile_px(90):.1f} px, over {self.frames} frames"
+            f"{self._pupil_report()}"
         )
 
     def close(self) -> None:

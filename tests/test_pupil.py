@@ -9,7 +9,7 @@ import pytest
 from rtface.camera.media import read_frames
 from rtface.camera.synthetic import SyntheticCamera
 from rtface.pupil.box import EyeBox
-from rtface.pupil.edge import find_edge
+from rtface.pupil.edge import RAYS, _outline, find_edge
 from rtface.pupil.estimator import PupilEstimator
 from rtface.pupil.fit import RobustGaussian
 from rtface.pupil.record import FIELDS, Pupil, PupilFlag
@@ -341,3 +341,16 @@ def test_real_film_has_no_blinks(data: Any) -> None:
     assert (scores > 0.3).mean() > 0.95
     areas = np.array([[one.area_px2, one.edge_area_px2] for one in found])[scores > 0.3]
     assert np.corrcoef(areas.T)[0, 1] > 0.9
+
+
+def test_rays_that_agree_with_nothing_are_no_outline_and_no_error() -> None:
+    radii = np.linspace(0.5, 40, RAYS)
+    for clear in (np.ones(RAYS, bool), np.arange(RAYS) % 4 == 0):
+        outline, agree = _outline(radii, clear, 1e-6)
+        assert outline.shape == (RAYS,)
+        assert agree < 12
+    picture = np.random.default_rng(3).integers(0, 256, (40, 60)).astype(np.float32)
+    hidden = np.zeros(picture.shape, bool)
+    for radius in (2.0, 5.0, 11.0):
+        for sign in (1, -1):
+            find_edge(picture, hidden, 30.0, 20.0, radius, sign, 0.01)

@@ -214,6 +214,8 @@ def _outline(radii: Float64Array, clear: Mask, slack: float) -> tuple[Float64Arr
         off *= off
         np.subtract(1, off, out=off)
         agree = clear & (off > 0)
+        if np.count_nonzero(agree) < _FEWEST:  # through so few there is no curve
+            return np.full(RAYS, middle[len(middle) // 2]), int(np.count_nonzero(agree))
         off *= off
         off *= agree
         weighted = _BASE * off
