@@ -25,7 +25,7 @@ def demo_rig(rate_hz: float = 100.0, seed: int = SEED) -> Rig:
         rate_hz=rate_hz,
         seed=seed,
         motion=MotionSection(bin=8, components=50, fit_s=10.0),
-        pupil=PupilSection(),
+        pupil=PupilSection(polarity="auto"),
     )
     return Rig(name="demo", camera={"cam1": camera})
 
