@@ -167,3 +167,14 @@ def test_pupil(tmp_path: Path) -> None:
     for row in results["cost"]:
         check_times(row)
     assert results["largest_difference"] < 1e-4
+
+
+@pytest.mark.timeout(180)
+def test_together(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "together")
+    assert "Keypoints, motion and pupil together" in printed
+    assert len(results["runs"]) == 3
+    alone, exact, fast = (runs[0] for runs in results["runs"].values())
+    assert all(one["delivered"] > 50 for one in (alone, exact, fast))
+    assert alone["motion_us"] < 20 < min(exact["motion_us"], fast["motion_us"])
+    assert alone["pupil_us"] < 20 < min(exact["pupil_us"], fast["pupil_us"])
