@@ -76,7 +76,7 @@ def random_views(
     zoom = torch.where(
         far, torch.exp(uniform(math.log(LEAST_ZOOM), -0.2)), torch.exp(uniform(-0.25, 0.25))
     )
-    angle = uniform(-0.4, 0.4) * strength
+    angle = uniform(-0.65, 0.65) * strength
     cos, sin = torch.cos(angle), torch.sin(angle)
     turn = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], 1)
     stretch = torch.stack(
