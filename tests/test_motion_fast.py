@@ -247,8 +247,8 @@ def test_nothing_is_kept_per_frame(masks: Masks) -> None:
             projector(image, True)
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert kept - before < 2000
-    assert peak - before < 100_000  # numpy's own buffers; an array of bins is 77 kB
+    assert kept - before < 20_000  # an array of results per frame would be 40 kB
+    assert peak - before < 150_000  # numpy casts through buffers
 
 
 def test_the_speed_of_noise_decides() -> None:
