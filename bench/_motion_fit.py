@@ -1,12 +1,11 @@
 """Masks of a video, made by rtface or by Facemap, in the process that calls; runs without rtface.
 
-Prints seconds and the process's peak memory until then as one line of JSON.
+Prints seconds and the process's peak memory until then as one line of JSON. Linux alone.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -21,7 +20,9 @@ def fit(program: str, video: str) -> None:
 
 
 def _peak_mb() -> int:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)  # kB, on Linux
+    # not getrusage: its figure begins with that of the process that started this one
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return round(int(status.split("VmHWM:")[1].split()[0]) / 1024)
 
 
 def _rtface(video: str) -> dict[str, float]:

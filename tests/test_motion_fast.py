@@ -126,10 +126,11 @@ def test_the_vector_is_not_rounded() -> None:
     whole = random.integers(-127, 128, (pixels, 9)).astype(np.float32)
     whole[:: BLOCK - 1] = 127  # so that the factor of every run is 1
     vector = random.standard_normal(pixels).astype(np.float32)
-    vector[3] = 900  # one bin that is far above all others
+    spike = vector.copy()
+    spike[3] = 900  # one bin that is far above all others
     found = np.empty(9, np.float32)
     product = Int8Product(whole, np.ones(9, np.float32))
-    for scaled in (vector, -1e-6 * vector, 1e5 * vector):
+    for scaled in (vector, -1e-6 * vector, spike, 1e5 * spike):
         product(scaled, found)
         most = np.abs(scaled).max() * np.linalg.norm(whole, axis=0).max()
         np.testing.assert_allclose(found, scaled @ whole, atol=2e-5 * most)
@@ -246,8 +247,8 @@ def test_nothing_is_kept_per_frame(masks: Masks) -> None:
             projector(image, True)
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert kept - before < 2000
-    assert peak - before < 100_000  # numpy's own buffers; an array of bins is 77 kB
+    assert kept - before < 20_000  # an array of results per frame would be 40 kB
+    assert peak - before < 150_000  # numpy casts through buffers
 
 
 def test_the_speed_of_noise_decides() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
@@ -104,7 +105,15 @@ class Binner:
         # 16 x 16 pixels of 8 bits fit 16, which halves the time
         sums = np.uint16 if self._dtype == np.uint8 else np.uint32
         self._rows = np.empty((rows, columns * bin_px), sums)
-        self._sums = np.empty((rows, columns), sums)
+        # columns side by side are added within machine words: times 1, 1, 1, 1 (as numbers of so
+        # many bits) the uppermost is the sum of all; half the time of slices
+        bits = 8 * self._rows.itemsize
+        lanes = gcd(bin_px, 64 // bits)
+        self._words = self._rows.view(f"u{lanes * self._rows.itemsize}")
+        self._ones = self._words.dtype.type(sum(1 << bits * i for i in range(lanes)))
+        self._top = self._words.dtype.type(bits * (lanes - 1))
+        self._per_bin = bin_px // lanes
+        self._sums = np.empty((rows, columns), self._words.dtype)
 
     def __call__(self, image: Image | Float32Array, out: Float32Array) -> None:
         """Write the binned frame (h, w) of an image (height, width) into ``out``.
@@ -121,8 +130,15 @@ class Binner:
         b, (h, w) = self._bin, self.shape
         pixels = image[: h * b, : w * b]
         _add(self._rows, [pixels[i::b] for i in range(b)])
-        _add(self._sums, [self._rows[:, i::b] for i in range(b)])
-        np.divide(self._sums, np.float32(b * b), out=out, dtype=np.float32, casting="unsafe")
+        words, sums, n = self._words, self._sums, self._per_bin
+        if n < b:
+            np.multiply(words, self._ones, out=words)
+            np.right_shift(words, self._top, out=words)
+        if n > 1:
+            _add(sums, [words[:, i::n] for i in range(n)])
+        else:
+            sums = words
+        np.divide(sums, np.float32(b * b), out=out, dtype=np.float32, casting="unsafe")
 
 
 def _add(out: np.ndarray, parts: list[np.ndarray]) -> None:
