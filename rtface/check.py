@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zmq
@@ -113,8 +114,23 @@ def _check_camera(
         f"{rig.camera[name].kind}, {info.width}x{info.height} px, {info.bits} bit, "
         f"{info.rate_hz:g} Hz; ring {frames.ring.n_slots * frames.n_bytes / 1e6:.0f} MB",
     )
+    for what, found in stages.about().items():
+        if found:
+            yield f"  {what}", _of_stage(what, found)
+    if stages.motion and stages.motion.note:
+        yield "  note", stages.motion.note
     mode = face_mode(rig, name, bundle)
     whole = mode == "off" and bundle.crop is None
     yield "  face", FACE_MODES[mode] + (", as this network expects" if whole else "")
     yield "  time per frame", f"{tracked_ms:.2f} ms of {period_ms:.2f} ms: {keeps_up}"
     yield "  published at", f"tcp://{rig.stream.host}:{rig.data_port(name)}"
+
+
+def _of_stage(what: str, about: dict[str, Any]) -> str:
+    """Return what is computed beside keypoints, for people."""
+    if what != "motion":
+        box = about.get("box")
+        return f"in box {box}" if box else "in a box that keypoints place"
+    areas = ", ".join(f"{a['name']} {a['motion'] + a['movie']}" for a in about["areas"])
+    masks = f"masks {about['masks'][:12]}" if about["masks"] else "masks to be fitted"
+    return f"{masks}, bin {about['bin_px']} px, components: {areas}"

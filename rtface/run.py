@@ -45,11 +45,14 @@ class Supervisor:
         Children that had to be killed.
     faults : list of str
         What went wrong and did not end the run: the recorder died, or could not go on.
+    notes : list of str
+        What is not as it was asked for, and is no fault.
     """
 
     def __init__(self, rig: Rig, label: dict[str, str] | None = None) -> None:
         self.rig = rig
         self.faults: list[str] = []
+        self.notes: list[str] = []
         self._label = label or {}
         self._recorder: Process | None = None
         self._recorded = False  # once the recorder was ready its end does not end the run
@@ -173,6 +176,9 @@ class Supervisor:
             self._recorded |= process is self._recorder
         elif kind == "armed":
             process.armed = True
+        elif kind == "note":
+            self.notes.append(report["text"])
+            self._note(report["text"])
         elif kind == "masks":
             pass_masks(process, report, self.processes, self._recorder)
         elif kind == "done":

@@ -136,6 +136,8 @@ def run(line: child.Line) -> None:
         try:
             results.ring.set_state(RUNNING)
             line.report("ready", model=bundle.name, runtime=rig.engine.runtime)
+            if stages.motion and stages.motion.note:
+                line.report("note", text=f"camera {camera}: {stages.motion.note}")
             masks = _Masks(line, stages.motion, publisher, meta, info)
             wake = Wake(job["wake"])
             _loop(line, frames, tracker, estimator.finder, results, publisher, masks, wake)

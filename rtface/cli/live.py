@@ -47,6 +47,8 @@ def _end(supervisor: Supervisor) -> None:
 
     if text := recording_summary(supervisor.status()["recording"]):
         print(text)
+    for note in supervisor.notes:
+        print(f"note: {note}")
     if supervisor.faults:
         raise ChildDied("; ".join(supervisor.faults))
 

@@ -78,6 +78,11 @@ class MotionStage:
     def _count(self, basis: Basis | None) -> int:
         return 0 if basis is None else min(self._n, basis.masks.shape[1])
 
+    @property
+    def note(self) -> str:
+        """What differs from what was asked for, for the user; empty if nothing does."""
+        return self._project.note
+
     def look(self, image: Image) -> None:
         """See the frame before the next one; see ``MovingStage``."""
         self._project.look(image)
@@ -155,7 +160,7 @@ class MotionStage:
             "masks": masks.identity if known else None,
             "bin_px": masks.bin_px,
             "areas": areas,
-            "fast": self._fast and not self._project.note,
+            "fast": self._fast and not self.note,
         }
 
 
