@@ -21,7 +21,7 @@ def forms(result: Result) -> dict[str, tuple[Callable[[], Any], Callable[[Any], 
     """Return how each form is made and how it is read back."""
     pose, ledger = result.pose, result.ledger
     n = len(pose.score)
-    plain = struct.Struct(f"<q15q{3 * n}f")  # seq, ledger, keypoints: the least that says it all
+    plain = struct.Struct(f"<q{len(ledger)}q{3 * n}f")  # seq, ledger, keypoints: the least that says it all
 
     def to_json() -> bytes:
         fields = {"v": 1, "session": SESSION, "seq": result.seq, **ledger._asdict()}
@@ -36,7 +36,7 @@ def forms(result: Result) -> dict[str, tuple[Callable[[], Any], Callable[[Any], 
         return plain.pack(result.seq, *ledger, *keypoints)
 
     def from_struct(data: bytes) -> np.ndarray:
-        return np.array(plain.unpack(data)[16:], np.float32).reshape(-1, 3)
+        return np.array(plain.unpack(data)[1 + len(ledger) :], np.float32).reshape(-1, 3)
 
     return {
         "pose": (lambda: wire.encode_pose("pose.cam1.", SESSION, result), wire.decode),
