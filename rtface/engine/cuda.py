@@ -73,7 +73,7 @@ class Gpu(NamedTuple):
 
     Attributes
     ----------
-    index : int
+    number : int
         As nvidia-smi counts.
     capability : (major, minor)
         Of its architecture: 8.6 is GeForce RTX 30, 8.7 Jetson Orin.
@@ -83,7 +83,7 @@ class Gpu(NamedTuple):
         It shares the memory of the CPU: Jetson.
     """
 
-    index: int
+    number: int
     name: str
     capability: tuple[int, int]
     display: bool
@@ -185,7 +185,7 @@ def choose_gpu(gpus: list[Gpu], named: int | None) -> Gpu:
     UserError
         There is none such.
     """
-    there = ", ".join(f"{one.index}: {one.name}" for one in gpus) or "none"
+    there = ", ".join(f"{one.number}: {one.name}" for one in gpus) or "none"
     if named is not None:
         if not 0 <= named < len(gpus):
             raise UserError(f"engine.gpu: {named}: there is no such GPU; there are {there}")
@@ -197,7 +197,7 @@ def choose_gpu(gpus: list[Gpu], named: int | None) -> Gpu:
         raise UserError("no NVIDIA GPU is seen; look with nvidia-smi, and at CUDA_VISIBLE_DEVICES")
     raise UserError(
         f"every GPU drives a display, which makes frames wait ({there}); take one all the same "
-        f"with engine.gpu = {gpus[0].index}"
+        f"with engine.gpu = {gpus[0].number}"
     )
 
 
@@ -212,7 +212,7 @@ class Device:
 
     def __init__(self, driver: Driver, gpu: Gpu) -> None:
         self.driver, self.gpu = driver, gpu
-        self._device = driver.number("cuDeviceGet", gpu.index)
+        self._device = driver.number("cuDeviceGet", gpu.number)
         # the primary context is the one that TensorRT's own CUDA takes
         self._context = driver.handle("cuDevicePrimaryCtxRetain", self._device)
         self._open = True

@@ -6,6 +6,7 @@ Knows nothing of networks: what works is a function that puts its work on a stre
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Callable
 
 from rtface.engine.cuda import NON_BLOCKING, THREAD_LOCAL, CudaError, Device
@@ -125,7 +126,9 @@ class Launch:
 
     def end_capture(self) -> int:
         """Stop recording and return the recorded graph."""
-        return self._driver.handle("cuStreamEndCapture", self.stream)
+        recorded = ctypes.c_void_p()
+        self._driver.call("cuStreamEndCapture", self.stream, ctypes.byref(recorded))
+        return recorded.value or 0
 
     def start(self) -> None:
         """Begin a run; what ``input`` holds by then goes to the GPU. Returns at once."""
