@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from rtface.engine.cuda import FUNCTIONS, INTEGRATED, KERNEL_TIMEOUT, MAJOR, MINOR, THREAD_LOCAL
+from rtface.engine.cuda import FUNCTIONS, KERNEL_TIMEOUT, MAJOR, MINOR, THREAD_LOCAL
 
 #: CUresult
 INVALID, NO_CONTEXT, BAD_HANDLE, CAPTURING, SPOILT = 1, 201, 400, 900, 901
@@ -23,7 +23,6 @@ class FakeGpu(NamedTuple):
     name: str = "NVIDIA GeForce RTX 3060"
     capability: tuple[int, int] = (8, 6)
     display: int = 0
-    integrated: int = 0
 
 
 class Work(NamedTuple):
@@ -120,7 +119,6 @@ class FakeDriver:
         gpu = self.gpus[device - 100]
         out[0] = {
             KERNEL_TIMEOUT: gpu.display,
-            INTEGRATED: gpu.integrated,
             MAJOR: gpu.capability[0],
             MINOR: gpu.capability[1],
         }[what]

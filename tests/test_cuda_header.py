@@ -16,7 +16,6 @@ pytestmark = [pytest.mark.networks, pytest.mark.timeout(300)]
 PACKAGES = ["nvidia-cuda-runtime-cu12==12.4.127", "nvidia-cuda-runtime==13.5.37"]
 CONSTANTS = {
     "CU_DEVICE_ATTRIBUTE_KERNEL_EXEC_TIMEOUT": cuda.KERNEL_TIMEOUT,
-    "CU_DEVICE_ATTRIBUTE_INTEGRATED": cuda.INTEGRATED,
     "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR": cuda.MAJOR,
     "CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR": cuda.MINOR,
     "CU_STREAM_NON_BLOCKING": cuda.NON_BLOCKING,

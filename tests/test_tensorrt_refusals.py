@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import make_bundle
+from conftest import ROOT, make_bundle
 from fakecuda import FakeGpu
 from gpurig import Rig, one_line, same_as_onnx
 from onnx import TensorProto
@@ -39,7 +40,7 @@ def test_the_gpu_of_the_display_is_taken_only_when_named(tmp_path: Path, bundle:
     rig.driver.gpus = [SCREEN, CARD]
     assert rig.engine(bundle).gpu.number == 1
     with pytest.raises(UserError) as caught:
-        cuda.choose_gpu([cuda.Gpu(0, "T400", (7, 5), True, False)], None)
+        cuda.choose_gpu([cuda.Gpu(0, "T400", (7, 5), True)], None)
     one_line(caught, "0: T400", "engine.gpu = 0")
     assert rig.engine(bundle, gpu=0).gpu.name == SCREEN.name
     with pytest.raises(UserError) as caught:
@@ -47,9 +48,7 @@ def test_the_gpu_of_the_display_is_taken_only_when_named(tmp_path: Path, bundle:
     one_line(caught, "engine.gpu: 2", "1: NVIDIA GeForce RTX 3060")
 
 
-@pytest.mark.parametrize(
-    "gpu", [FakeGpu("Orin", (8, 7), integrated=1), FakeGpu("NVIDIA H100", (9, 0))]
-)
+@pytest.mark.parametrize("gpu", [FakeGpu("Orin", (8, 7)), FakeGpu("NVIDIA H100", (9, 0))])
 def test_a_gpu_that_tensorrt_rtx_does_not_know(
     tmp_path: Path, bundle: Bundle, gpu: FakeGpu
 ) -> None:
@@ -161,3 +160,25 @@ def test_a_wrong_picture_is_not_run(rig: Rig, bundle: Bundle) -> None:
         engine.infer(np.zeros(bundle.input_shape, np.float64), 1, 0)  # type: ignore[arg-type]
     with pytest.raises(ValueError):
         engine.infer(np.zeros((3, 3), np.uint8), 1, 0)
+
+
+def test_the_calibration_script_checks_an_engine_and_says_what_is_missing(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "calibration")
+    import engine as calibration  # calibration/engine.py
+
+    found = calibration.check(bundle, Rig(tmp_path).engine(bundle), 0.05)
+    assert found.shift_px == 0
+    assert 0 < found.hot_ms[0] <= found.hot_ms[1] <= found.hot_ms[2]
+    assert found.paced_ms[0] > 0
+    if not Path("/proc/driver/nvidia/version").exists():
+        done = subprocess.run(
+            [sys.executable, ROOT / "calibration" / "engine.py", "--runtime", "tensorrt_rtx"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("engine.py: no NVIDIA driver")
+        assert done.stderr.count("\n") == 1

@@ -48,7 +48,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "cuGraphDestroy": (c_void_p,),
 }
 #: values of CUdevice_attribute; of CUstream_flags and CUstreamCaptureMode
-KERNEL_TIMEOUT, INTEGRATED, MAJOR, MINOR = 17, 18, 75, 76
+KERNEL_TIMEOUT, MAJOR, MINOR = 17, 75, 76
 NON_BLOCKING, THREAD_LOCAL = 1, 1
 #: what goes wrong most often, by CUresult, and what helps
 _HELP = {
@@ -79,15 +79,12 @@ class Gpu(NamedTuple):
         Of its architecture: 8.6 is GeForce RTX 30, 8.7 Jetson Orin.
     display : bool
         It stops work that takes long, because a display hangs on it.
-    integrated : bool
-        It shares the memory of the CPU: Jetson.
     """
 
     number: int
     name: str
     capability: tuple[int, int]
     display: bool
-    integrated: bool
 
 
 def load_driver() -> Functions:
@@ -169,12 +166,12 @@ class Driver:
         device = self.number("cuDeviceGet", index)
         name = ctypes.create_string_buffer(256)
         self.call("cuDeviceGetName", name, len(name), device)
-        timeout, integrated, major, minor = (
+        timeout, major, minor = (
             self.number("cuDeviceGetAttribute", what, device)
-            for what in (KERNEL_TIMEOUT, INTEGRATED, MAJOR, MINOR)
+            for what in (KERNEL_TIMEOUT, MAJOR, MINOR)
         )
         text = name.value.decode(errors="replace")
-        return Gpu(index, text, (major, minor), bool(timeout), bool(integrated))
+        return Gpu(index, text, (major, minor), bool(timeout))
 
 
 def choose_gpu(gpus: list[Gpu], named: int | None) -> Gpu:

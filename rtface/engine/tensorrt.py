@@ -68,8 +68,10 @@ def open_place(
     driver = Driver(functions or load_driver())
     library = library or load_library(flavour)
     chosen = choose_gpu(driver.gpus(), gpu)
-    major = chosen.capability[0]
-    if flavour == "tensorrt_rtx" and (chosen.integrated or 9 <= major < 12):
+    # Jetson Orin, and the architectures of data centres
+    if flavour == "tensorrt_rtx" and (
+        chosen.capability == (8, 7) or 9 <= chosen.capability[0] < 12
+    ):
         raise UserError(
             f"engine.runtime: tensorrt_rtx does not run on {chosen.name}, which is no GeForce RTX "
             "nor its kin; set it to tensorrt"
