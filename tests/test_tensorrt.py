@@ -110,19 +110,31 @@ def test_every_none_and_false_is_one_line(rig: Rig, bundle: Bundle, call: str, s
     assert not any(rig.driver.memory.values())
 
 
-REFUSABLE = [name for name in cuda.FUNCTIONS if name != "cuGetErrorString"]
+def test_a_gpu_that_is_lost_says_so_first(rig: Rig, bundle: Bundle) -> None:
+    engine = rig.engine(bundle)
+    rig.driver.fail |= dict.fromkeys(("cuGraphLaunch", "cuStreamSynchronize"), 719)
+    with pytest.raises(UserError) as caught:
+        engine.infer(*frames(bundle)[0])
+    one_line(caught, "CUDA: cuGraphLaunch")
+    engine.close()
+    rig.driver.fail["cuMemAlloc_v2"] = 2
+    rig.driver.fail["cuDevicePrimaryCtxRelease_v2"] = 719
+    with pytest.raises(UserError) as caught:
+        rig.engine(bundle)
+    one_line(caught, "cuMemAlloc_v2: out of memory")
+
+
 FORGIVEN = {
+    *("cuGetErrorString", "cuDevicePrimaryCtxRelease_v2"),
     *("cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags"),
     *("cuGraphLaunch", "cuGraphDestroy", "cuGraphExecDestroy"),
 }
 
 
-@pytest.mark.parametrize("name", [name for name in REFUSABLE if name not in FORGIVEN])
+@pytest.mark.parametrize("name", [name for name in cuda.FUNCTIONS if name not in FORGIVEN])
 def test_a_driver_that_refuses_any_call_is_one_line(rig: Rig, bundle: Bundle, name: str) -> None:
     if name in ("cuMemFree_v2", "cuMemFreeHost", "cuStreamDestroy_v2"):
         rig.driver.fail["cuStreamSynchronize"] = 700  # so that it ends at all
-    if name == "cuDevicePrimaryCtxRelease_v2":
-        rig.trt.fail.add("Builder")
     rig.driver.fail[name] = 2
     with pytest.raises(UserError) as caught:
         rig.engine(bundle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import platform
 import weakref
@@ -20,7 +21,7 @@ from rtface.engine.builder import (
     network_of,
 )
 from rtface.engine.bundle import Bundle
-from rtface.engine.cuda import Device, Driver, Functions, choose_gpu, load_driver
+from rtface.engine.cuda import CudaError, Device, Driver, Functions, choose_gpu, load_driver
 from rtface.engine.enginecache import (
     EngineKey,
     NoEngine,
@@ -145,6 +146,8 @@ class TensorRtEngine:
         It runs as a CUDA graph.
     fault : str
         Why it does not.
+    close : callable
+        Frees everything; afterwards nothing else may be called. Happens by itself at the end.
 
     Raises
     ------
@@ -174,7 +177,8 @@ class TensorRtEngine:
         try:
             self._open(bundle, precision, place, folder or engines_dir(), build, held)
         except BaseException:
-            self.close()
+            with contextlib.suppress(CudaError):  # the first fault is the one to tell
+                self.close()
             raise
 
     def _open(
@@ -250,14 +254,13 @@ class _Held:
         self.launch: Launch | None = None
 
     def close(self) -> None:
-        """Free the graph, the network, its memory, the GPU; in any thread."""
-        self.device.enter()
-        try:
+        """Free the graph, the network, its memory, the GPU, each also if another fails."""
+        self.device.enter()  # in whichever thread this is
+        with contextlib.ExitStack() as stack:  # the last of these comes first
+            stack.callback(self.device.close)
             if self.launch:
-                self.launch.drop_graph()
+                stack.callback(self.launch.close)
             if self.network:
-                self.network.close()
+                stack.callback(self.network.close)
             if self.launch:
-                self.launch.close()
-        finally:
-            self.device.close()
+                stack.callback(self.launch.drop_graph)
