@@ -2,7 +2,8 @@
 
 A file is one line of JSON, the key it was built for, and the plan after it. Its name is a hash of
 that key, so rigs with different GPUs may share a folder; what stands in the file is checked all the
-same. Of two processes that build the same the last one wins, either plan will do, and neither sees half.
+same. Of two processes that build the same the last one wins, either plan will do, and neither sees
+half of one.
 """
 
 from __future__ import annotations
