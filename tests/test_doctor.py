@@ -137,7 +137,7 @@ def test_values_are_told() -> None:
     assert "63 MB free: 1.0 s" in storage.judge_ring_room(63e6).value
     assert "400.0 s" in storage.judge_ring_room(400 * 640 * 480 * 200).value
     assert ports.judge_free([8780, 5583, 5581, 5580]).value == "5580-5581, 5583, 8780"
-    assert "no GPU runtime" in gpu.state_gpu("NVIDIA H100, 570.1", None).value
+    assert "docs/gpu.md" in gpu.state_gpu("NVIDIA H100, 570.1", None).value
 
 
 def test_what_is_not_good_has_a_remedy() -> None:

@@ -1,4 +1,4 @@
-"""Whether there is an NVIDIA driver; this version runs networks on the CPU."""
+"""Whether there is an NVIDIA driver; networks run on the CPU unless a rig names TensorRT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from rtface.doctor.clock import read_line
 from rtface.doctor.finding import Finding
 
-_NOT_USED = "this version has no GPU runtime, networks run on the CPU"
+_NOT_USED = "networks run on the CPU unless engine.runtime names TensorRT (docs/gpu.md)"
 
 
 def state_gpu(cards: str | None, driver: str | None) -> Finding:
