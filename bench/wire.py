@@ -21,7 +21,8 @@ def forms(result: Result) -> dict[str, tuple[Callable[[], Any], Callable[[Any], 
     """Return how each form is made and how it is read back."""
     pose, ledger = result.pose, result.ledger
     n = len(pose.score)
-    plain = struct.Struct(f"<q{len(ledger)}q{3 * n}f")  # seq, ledger, keypoints: the least that says it all
+    # seq, ledger, keypoints: the least that says it all
+    plain = struct.Struct(f"<q{len(ledger)}q{3 * n}f")
 
     def to_json() -> bytes:
         fields = {"v": 1, "session": SESSION, "seq": result.seq, **ledger._asdict()}
