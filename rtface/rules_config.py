@@ -168,8 +168,8 @@ class RuleSection(Section):
             raise ValueError("until and forecast_ms go with when, not with python")
         if self.pulse_ms > self.max_duty * 10_000:
             raise ValueError(
-                f"pulse_ms = {self.pulse_ms:g} is longer than max_duty = {self.max_duty:g} of 10 s; "
-                "it could never fire"
+                f"pulse_ms = {self.pulse_ms:g} is longer than max_duty = {self.max_duty:g} of "
+                "10 s; it could never fire"
             )
         if self.repeat and not self.refractory_ms:
             raise ValueError("repeat needs refractory_ms above 0")

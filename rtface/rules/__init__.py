@@ -1,4 +1,4 @@
-"""The closed loop's rules: signals of frames in, decisions out. Pure; see ``docs/closed-loop.md``."""
+"""The closed loop's rules: signals of frames in, decisions out. See ``docs/closed-loop.md``."""
 
 from rtface.rules.arming import Notice
 from rtface.rules.check import check_rules

@@ -78,7 +78,7 @@ def check_rules(
     """
     plain = _known(loop, keypoints, layout, period_s, 0.0)
     for name in loop.signal:
-        if "signal" not in layout and name in layout:
+        if name in layout:
             raise UserError(f"signal.{name}: every frame has a signal of that name; rename it")
         if len(cameras) == 1:  # with several nobody knows whose it is until a rule names it
             try:
@@ -128,7 +128,8 @@ def _compile(name: str, rule: RuleSection, known: Known) -> Compiled:
             raise error.within(key) from None
         except UserError as error:
             raise UserError(f"{key}: {error}") from None
-    points = [(known.keypoints[row], row) for row in sorted(test.signal.points)]
+    rows = test.signal.points.union(*(one.signal.points for _, one in only_if))
+    points = [(known.keypoints[row], row) for row in sorted(rows)]
     return Compiled(rule, test, until, only_if, points)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,10 @@ from rtface.rules.layout import Layout, Stage
 from rtface.rules.light import LightGate
 from rtface.rules.rule import FIRED, Decision, Moment, Rule
 from rtface.rules.units import ONE
-from rtface.rules.user import Function, call, load_function
+from rtface.rules.user import UserRule, load_function
 from rtface.rules_config import ClosedLoop, RuleSection
 from rtface.types import Flag, Ledger, Pose, Signals
 
-#: a function is disarmed after so many frames over its budget in a row, or one far over it
-OVERRUNS, FAR_OVER = 3, 20
 _SHUT = (Flag.EYE_SHUT | Flag.NO_PUPIL).value
 
 
@@ -92,7 +89,7 @@ class Rules:
             name: (round(one.latency_ms * 1e6), one.light) for name, one in loop.output.items()
         }
         self._busy_until: dict[str, int] = {}
-        self._frame: tuple[Ledger, Pose, Signals] | None = None
+        self._users: dict[str, UserRule] = {}
         self._segment = self._last_frame_ns = -1
         self._n = 0
         self._notices: list[Notice] = []
@@ -136,6 +133,8 @@ class Rules:
         for one in self._rules:
             if one.name == rule and not one.broken:
                 one.broken = why
+                if user := self._users.get(rule):
+                    user.broken = why
                 self._notices.append(Notice(t_ns, "rule disarmed", rule, why))
 
     def watch(self, now_ns: int, waiting: bool = False) -> None:
@@ -189,7 +188,7 @@ class Rules:
         moment, sight = self._moment, self._sight
         if ledger.frame_seq != moment.frame_seq:
             self._begin(ledger, pose, now_ns, lines, brightness)
-        self._frame = ledger, pose, signals
+        sight.frame = ledger, pose, signals
         sight.signals = signals
         sight.shut = bool(ledger.flags & _SHUT)
         moment.now_ns, moment.armed = now_ns, self.armed
@@ -198,6 +197,8 @@ class Rules:
             if ledger.flags & Flag.NEW_MASKS and rule.test.signal.basis:
                 rule.reset()
             decision = rule(sight, moment, self._n)
+            if (user := self._users.get(rule.name)) and user.broken and not rule.broken:
+                self.disarm_rule(rule.name, now_ns, user.broken)
             if decision is not None:
                 self._n += 1
                 decisions.append(decision)
@@ -242,49 +243,14 @@ class Rules:
         section, test = one.section, one.test
         if section.python is not None:
             function = load_function(str(folder / section.python), f"rule.{name}.python")
-            read = _Watched(self, name, function, round(section.budget_us * 1e3)).read
+            user = UserRule(function, round(section.budget_us * 1e3), self._clock_ns)
+            self._users[name] = user
+            read = user.read
             test = Test(Signal(read, ONE, 0.0, 1.0, test.signal.stage), test.sign, test.threshold)
         latency_s = loop.output[section.output].latency_ms * 1e-3
         return Rule(
             name, section, test, one.until, one.only_if, one.points, period_s, latency_s, self.seed
         )
-
-    def _ask(self, rule: str, function: Function) -> tuple[float, int]:
-        """Return what a user's function says and how long it took, ns; NaN once it failed."""
-        assert self._frame is not None
-        clock = self._clock_ns or (lambda: 0)
-        start_ns = clock()
-        try:
-            said = call(function, *self._frame)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  (a user's function may raise anything)
-            why = f"{type(error).__name__}: {error}"
-            self.disarm_rule(rule, self._moment.now_ns, why)
-            return math.nan, 0
-        return said, clock() - start_ns
-
-
-class _Watched:
-    """Calls a user's function until it fails or is too slow."""
-
-    def __init__(self, rules: Rules, name: str, function: Function, budget_ns: int) -> None:
-        self._ask = partial(rules._ask, name, function)  # noqa: SLF001  (the same file)
-        self._stop = partial(rules.disarm_rule, name)
-        self._moment_ns: Callable[[], int] = lambda: rules._moment.now_ns  # noqa: SLF001
-        self._is_broken: Callable[[], bool] = lambda: any(
-            rule.broken for rule in rules._rules if rule.name == name
-        )
-        self._budget_ns, self._over = budget_ns, 0
-
-    def read(self, _sight: Sight) -> float:
-        if self._is_broken():
-            return math.nan
-        said, took_ns = self._ask()
-        self._over = self._over + 1 if took_ns > self._budget_ns else 0
-        if self._over >= OVERRUNS or took_ns > FAR_OVER * self._budget_ns:
-            why = f"took {took_ns / 1e3:.0f} us, its budget is {self._budget_ns / 1e3:.0f} us"
-            self._stop(self._moment_ns(), why)
-            return math.nan
-        return said
 
 
 def decide(

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from rtface.rules import zones
 from rtface.rules.filters import MAX_GAP_S, NAN, Exponential, Kalman, OneEuro, Scorer
-from rtface.types import NO_SIGNALS, Float32Array
+from rtface.types import NO_SIGNALS, Float32Array, Ledger, Pose, Signals
 
 
 class Sight:
@@ -29,9 +29,11 @@ class Sight:
     learn : bool
         False: our own light, or another sudden one, is in the picture. Values are computed and
         nothing remembers them.
+    frame : (Ledger, Pose, Signals), optional
+        All of it, for users' functions.
     """
 
-    __slots__ = ("learn", "points", "shut", "signals", "t_s")
+    __slots__ = ("frame", "learn", "points", "shut", "signals", "t_s")
 
     def __init__(self) -> None:
         self.t_s = NAN
@@ -39,6 +41,7 @@ class Sight:
         self.signals: Mapping[str, Float32Array] = NO_SIGNALS
         self.shut = False
         self.learn = True
+        self.frame: tuple[Ledger, Pose, Signals] | None = None
 
 
 Read = Callable[[Sight], float]
