@@ -105,10 +105,13 @@ class BoardClock:
 
     def __init__(self) -> None:
         self._bounds: deque[tuple[int, int]] = deque(maxlen=64)
-        self._last_us = self._turns = 0
+        self._last_us: int | None = None
+        self._turns = 0
 
     def unwrap_us(self, board_us: int) -> int:
         """Return the board's clock without its wraps (every 71 min)."""
+        if self._last_us is None:
+            self._last_us = board_us
         if (board_us - self._last_us) % _WRAP_US < _WRAP_US // 2:
             if board_us < self._last_us:
                 self._turns += 1

@@ -258,7 +258,8 @@ class _Compiler:
 
     def _row(self, tree: Tree) -> int:
         if not isinstance(tree, Point) or tree.part:
-            self.fault(tree, "a keypoint is needed here, such as nose(tip)")
+            said = tree.text if isinstance(tree, Name) else ""
+            self.fault(tree, f"a keypoint is needed here{suggestion(said, self._known.keypoints)}")
             raise AssertionError
         return tree.row
 

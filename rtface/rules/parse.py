@@ -42,6 +42,7 @@ MAX_LENGTH, MAX_DEPTH = 500, 30
 
 _NUMBER = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?!\w|\.)|(?:\d+\.?\d*|\.\d+)")
 _UNIT = re.compile(rf"\s*({'|'.join(sorted(WRITTEN, key=len, reverse=True))})(/s)?(?![\w])")
+_UNKNOWN_UNIT = re.compile(r"\s*\w+")
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*(?:\[\d{1,6}\])?")
 _LIKE_A_KEYPOINT = re.compile(r"[A-Za-z_]\w*\([^()<>]*\)")
 _PART = re.compile(r"\.(x|y|score)(?!\w)")
@@ -241,9 +242,9 @@ class _Parser:
             value, end = value * scale, written.end()
             if written[2]:
                 unit = unit.over(S)
-        elif re.match(r"\w", self.text[end : end + 1]):
+        elif wrong := _UNKNOWN_UNIT.match(self.text, end):
             units = ", ".join(WRITTEN)
-            self.fault(start, end + 1, f"not a number or its unit; units are {units}, also per /s")
+            self.fault(start, wrong.end(), f"unknown unit; there are {units}, also with /s")
         if not math.isfinite(value):
             self.fault(start, end, "this number is too large")
         return Number(value, unit, start, self._pass(end))
