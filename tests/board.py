@@ -157,6 +157,11 @@ class Running:
             level, t = line.split()
             self.changes.append((int(level), int(t)))
 
+    def stop(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+        self._reader.join()
+
 
 @contextlib.contextmanager
 def running(**options: int) -> Iterator[Running]:
@@ -170,11 +175,12 @@ def running(**options: int) -> Iterator[Running]:
         env=env,
     )
     assert popen.stdout is not None
-    try:
-        yield Running(popen, popen.stdout.readline().strip(), popen.stdout)
-    finally:
-        popen.kill()
-        popen.wait()
+    with popen.stdout as lines:
+        one = Running(popen, lines.readline().strip(), lines)
+        try:
+            yield one
+        finally:
+            one.stop()
 
 
 @contextlib.contextmanager
@@ -217,12 +223,12 @@ def running_firmware(folder: Path, **options: int) -> Iterator[Running]:
     try:
         with os.fdopen(out) as lines:
             # it says microseconds; ns as the simulated board
-            yield Running(popen, os.ttyname(slave), (_in_ns(line) for line in lines))
-            popen.kill()
-            popen.wait()
+            one = Running(popen, os.ttyname(slave), (_in_ns(line) for line in lines))
+            try:
+                yield one
+            finally:
+                one.stop()
     finally:
-        popen.kill()
-        popen.wait()
         os.close(master)
         os.close(slave)
 
