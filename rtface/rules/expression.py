@@ -1,0 +1,365 @@
+"""From the tree of an expression to something that reads its value from each frame.
+
+Every signal knows its unit, its bounds and its own delay. All of them are causal. A number that
+is not known is NaN, and NaN goes through everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rtface.rules import functions, zones
+from rtface.rules.functions import Read, Sight, Stateful
+from rtface.rules.layout import Layout, Stage
+from rtface.rules.parse import (
+    Call,
+    Condition,
+    Marked,
+    Name,
+    Number,
+    Point,
+    Tree,
+    parse,
+    suggestion,
+)
+from rtface.rules.units import ONE, PX, RAD, SD, S, Unit
+
+#: time constant of the filter behind ``forecast`` where none is given, s
+FOLLOW_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A compiled expression.
+
+    Attributes
+    ----------
+    read : callable
+        Gets a ``Sight`` and returns a float; once per frame, in order.
+    unit : Unit
+    low, high : float
+        It is never outside.
+    stage : Stage
+        After which stage of the frame it exists.
+    delay_s : float
+        How far it lags behind what it describes, slow changes, s; below 0 for a forecast.
+    points : frozenset of int
+        Rows of the keypoints it is made of.
+    parts : tuple of Stateful
+        What remembers frames.
+    basis : bool
+        Whether motion components are in it: other masks make it another signal.
+    value : float or None
+        Of a constant.
+    """
+
+    read: Read
+    unit: Unit
+    low: float = -math.inf
+    high: float = math.inf
+    stage: Stage = Stage.POSE
+    delay_s: float = 0.0
+    points: frozenset[int] = frozenset()
+    parts: tuple[Stateful, ...] = ()
+    basis: bool = False
+    value: float | None = None
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        for part in self.parts:
+            part.reset()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an expression may name.
+
+    Attributes
+    ----------
+    keypoints : sequence of str
+    layout : Layout
+        Signals of the frame.
+    named : mapping of str to str
+        Expressions of the rig file by their names.
+    zones : mapping of str to sequence of (float, float)
+        Corners, px.
+    period_s : float
+        Of the frames, nominal.
+    min_score : float
+        A keypoint below it is not known.
+    """
+
+    keypoints: Sequence[str]
+    layout: Layout
+    named: Mapping[str, str] = field(default_factory=dict)
+    zones: Mapping[str, Sequence[zones.Corner]] = field(default_factory=dict)
+    period_s: float = 0.01
+    min_score: float = 0.0
+
+
+class Test(NamedTuple):
+    """A compiled comparison: ``sign * value > sign * threshold``."""
+
+    signal: Signal
+    sign: int
+    threshold: float
+
+
+def compile_text(text: str, known: Known, within: tuple[str, ...] = ()) -> Signal:
+    """Return what reads the value of an expression; ``Marked`` (a UserError) if it is wrong.
+
+    ``within``: names of the rig's signals that are being compiled.
+    """
+    return _Compiler(text, known, within).compile(parse(text, known.keypoints))
+
+
+def compile_condition(text: str, condition: Condition, known: Known) -> Test:
+    """Return a comparison of a signal with a constant, and refuse one that can never change."""
+    compiler = _Compiler(text, known, ())
+    signal, right = compiler.compile(condition.left), compiler.compile(condition.right)
+    sign = 1 if condition.above else -1
+    if right.value is None:
+        compiler.fault(condition.right, "a number is needed here, the signal goes to the left")
+    if signal.value is not None:
+        compiler.fault(condition.left, "this never changes; a signal is needed here")
+    compiler.same_unit(condition.right, signal, right)
+    assert right.value is not None
+    check_reachable(text, signal, sign, right.value, condition.right.start, condition.right.end)
+    return Test(signal, sign, right.value)
+
+
+def compile_constant(text: str, known: Known, unit: Unit) -> float:
+    """Return the value of a constant of this unit."""
+    compiler, tree = _Compiler(text, known, ()), parse(text, known.keypoints)
+    constant = compiler.compile(tree)
+    if constant.value is None:
+        compiler.fault(tree, "a number is needed here")
+    compiler.same_unit(tree, Signal(constant.read, unit), constant)
+    assert constant.value is not None
+    return constant.value
+
+
+def check_reachable(
+    text: str, signal: Signal, sign: int, threshold: float, start: int, end: int
+) -> None:
+    """Refuse a threshold that a signal can never pass, or never come back from."""
+    low, high = signal.low, signal.high
+    if sign < 0:
+        low, high, threshold = -high, -low, -threshold
+    unit = "" if signal.unit == ONE else f" {signal.unit}"
+    of = f"the signal is always {signal.low:g} to {signal.high:g}{unit}"
+    if high <= threshold:
+        raise Marked(text, start, end, f"impossible threshold: never passed, {of}")
+    if low > threshold:
+        raise Marked(text, start, end, f"impossible threshold: always passed, {of}")
+
+
+class _Compiler:
+    def __init__(self, text: str, known: Known, within: tuple[str, ...]) -> None:
+        self._text, self._known, self._within = text, known, within
+
+    def fault(self, tree: Tree, message: str) -> None:
+        raise Marked(self._text, tree.start, tree.end, message)
+
+    def same_unit(self, tree: Tree, wanted: Signal, found: Signal) -> None:
+        if wanted.unit != found.unit:
+            hint = "" if found.unit != ONE else f"; write the unit: ... {wanted.unit}"
+            self.fault(tree, f"wrong unit: {found.unit}, where {wanted.unit} is needed{hint}")
+
+    def compile(self, tree: Tree) -> Signal:
+        if isinstance(tree, Number):
+            return _constant(tree.value, tree.unit)
+        if isinstance(tree, Point):
+            return self._part(tree)
+        if isinstance(tree, Name):
+            return self._name(tree)
+        return self._call(tree)
+
+    def _part(self, tree: Point) -> Signal:
+        row, points = tree.row, frozenset([tree.row])
+        name = self._known.keypoints[row]
+        if not tree.part:
+            self.fault(tree, f"a point stands where a number is needed; write {name}.x or {name}.y")
+        if tree.part == "score":
+            read = functions.score(row)
+            return Signal(read, ONE, 0.0, 1.0, points=points)
+        read = functions.coordinate(row, "xy".index(tree.part), self._known.min_score)
+        return Signal(read, PX, points=points)
+
+    def _name(self, tree: Name) -> Signal:
+        known, text = self._known, tree.text
+        if text in known.named:
+            return self._named(tree)
+        name, _, index = text.partition("[")
+        source = known.layout.get(name)
+        if source is None:
+            every = [*known.named, *known.layout, *known.keypoints, *known.zones]
+            self.fault(tree, f"unknown signal '{text}'{suggestion(text, every)}")
+            raise AssertionError
+        place = source.place
+        if bool(index) != bool(source.length):
+            says = f"has {source.length} numbers; write {name}[0]" if source.length else "is one"
+            self.fault(tree, f"{name} {says}")
+        if index:
+            n = int(index.rstrip("]"))
+            if n >= source.length:
+                self.fault(tree, f"{name} has numbers 0 to {source.length - 1}")
+            place += n
+        return Signal(
+            functions.element(source.signal, place, source.eye_open),
+            source.unit,
+            source.low,
+            source.high,
+            source.stage,
+            source.frames_late * known.period_s,
+            basis=source.signal in ("motion", "movie"),
+        )
+
+    def _named(self, tree: Name) -> Signal:
+        name = tree.text
+        if name in self._within:
+            way = " -> ".join([*self._within[self._within.index(name) :], name])
+            self.fault(tree, f"a cycle: {way}; a signal cannot be made of itself")
+        if len(self._within) > 20:
+            self.fault(tree, "signals are nested more than 20 deep")
+        try:
+            return compile_text(self._known.named[name], self._known, (*self._within, name))
+        except Marked as error:
+            raise error.within(f"signal.{name}.expr") from None
+
+    def _call(self, tree: Call) -> Signal:
+        function, arguments = tree.function, tree.arguments
+        if function in ("speed", "distance", "angle"):
+            return self._of_points(tree)
+        if function == "depth":
+            return self._depth(tree)
+        inner = [self.compile(one) for one in arguments]
+        made: Signal
+        if function in ("+", "-", "min", "max"):
+            for one, its in zip(arguments[1:], inner[1:], strict=True):
+                self.same_unit(one, inner[0], its)
+            made = _joined(functions.ARITHMETIC[function], inner, inner[0].unit)
+        elif function == "*":
+            made = _joined(functions.ARITHMETIC["*"], inner, inner[0].unit.times(inner[1].unit))
+        elif function == "/":
+            if inner[1].value == 0:
+                self.fault(arguments[1], "a division by zero")
+            made = _joined(functions.ARITHMETIC["/"], inner, inner[0].unit.over(inner[1].unit))
+        elif function in ("neg", "abs"):
+            made = _joined(functions.ARITHMETIC[function], inner, inner[0].unit)
+        else:
+            return self._stateful(tree, inner)
+        if made.value is not None and not math.isfinite(made.value):
+            self.fault(tree, "this number is too large")
+        return made
+
+    def _row(self, tree: Tree) -> int:
+        if not isinstance(tree, Point) or tree.part:
+            said = tree.text if isinstance(tree, Name) else ""
+            self.fault(tree, f"a keypoint is needed here{suggestion(said, self._known.keypoints)}")
+            raise AssertionError
+        return tree.row
+
+    def _of_points(self, tree: Call) -> Signal:
+        rows = [self._row(one) for one in tree.arguments]
+        score, points = self._known.min_score, frozenset(rows)
+        if tree.function == "speed":
+            speed = functions.Speed(rows[0], score)
+            late = self._known.period_s / 2
+            return Signal(speed.read, PX.over(S), 0.0, points=points, delay_s=late, parts=(speed,))
+        if tree.function == "distance":
+            return Signal(functions.distance(rows[0], rows[1], score), PX, 0.0, points=points)
+        read = functions.angle(rows[0], rows[1], rows[2], score)
+        return Signal(read, RAD, 0.0, math.pi, points=points)
+
+    def _depth(self, tree: Call) -> Signal:
+        row, zone = self._row(tree.arguments[0]), tree.arguments[1]
+        if not isinstance(zone, Name) or zone.text not in self._known.zones:
+            said = zone.text if isinstance(zone, Name) else ""
+            self.fault(zone, f"a zone is needed here{suggestion(said, self._known.zones)}")
+            raise AssertionError
+        read = functions.depth(row, self._known.zones[zone.text], self._known.min_score)
+        return Signal(read, PX, points=frozenset([row]))
+
+    def _time(
+        self, tree: Tree, found: Signal, least_s: float = 1e-4, most_s: float = 3600
+    ) -> float:
+        if found.value is None or found.unit != S:
+            self.fault(tree, "a time is needed here, such as 50 ms or 10 s")
+        assert found.value is not None
+        if not least_s <= found.value <= most_s:
+            self.fault(tree, f"this time has to be {least_s:g} s to {most_s:g} s")
+        return found.value
+
+    def _stateful(self, tree: Call, inner: list[Signal]) -> Signal:
+        signal, arguments, function = inner[0], tree.arguments, tree.function
+        if signal.value is not None:
+            self.fault(arguments[0], "this never changes; a signal is needed here")
+        unit, low, high, delay_s = signal.unit, signal.low, signal.high, 0.0
+        part: Stateful
+        if function == "rate":
+            part, unit = functions.Rate(signal.read), unit.over(S)
+            low, high, delay_s = -math.inf, math.inf, self._known.period_s / 2
+        elif function == "z":
+            tau_s = self._time(arguments[1], inner[1], 10 * self._known.period_s)
+            part, unit, low, high = functions.Z(signal.read, tau_s), SD, -math.inf, math.inf
+        elif function == "smooth":
+            delay_s = self._time(arguments[1], inner[1])
+            part = functions.Smooth(signal.read, delay_s)
+        elif function == "one_euro":
+            delay_s = self._time(arguments[1], inner[1])
+            speed = inner[2]
+            self.same_unit(arguments[2], Signal(signal.read, unit.over(S)), speed)
+            if speed.value is None or speed.value <= 0:
+                self.fault(arguments[2], "a speed above 0 is needed here")
+            assert speed.value is not None
+            part = functions.Euro(signal.read, delay_s, speed.value)
+        else:
+            ahead_s = self._time(arguments[1], inner[1], 0.0, 0.1)
+            follow_s = self._time(arguments[2], inner[2], 1e-3, 1) if inner[2:] else FOLLOW_S
+            part = functions.Forecast(signal.read, ahead_s, self._known.period_s, follow_s)
+            low, high, delay_s = -math.inf, math.inf, -ahead_s
+        return Signal(
+            part.read,
+            unit,
+            low,
+            high,
+            signal.stage,
+            signal.delay_s + delay_s,
+            signal.points,
+            (*signal.parts, part),
+            signal.basis,
+        )
+
+
+def _constant(value: float, unit: Unit) -> Signal:
+    return Signal(lambda _sight: value, unit, value, value, value=value)
+
+
+_Operation = tuple[
+    Callable[[Sequence[Read]], Read], Callable[[Sequence[tuple[float, float]]], tuple[float, float]]
+]
+
+
+def _joined(operation: _Operation, inner: Sequence[Signal], unit: Unit) -> Signal:
+    """Return the signal that an operator makes of signals."""
+    join, bound = operation
+    read = join([one.read for one in inner])
+    low, high = bound([(one.low, one.high) for one in inner])
+    if all(one.value is not None for one in inner):
+        return _constant(read(Sight()), unit)
+    changing = [one for one in inner if one.value is None]
+    return Signal(
+        read,
+        unit,
+        low,
+        high,
+        max(one.stage for one in inner),
+        max(one.delay_s for one in changing),
+        frozenset().union(*(one.points for one in inner)),
+        tuple(part for one in inner for part in one.parts),
+        any(one.basis for one in inner),
+    )

@@ -1,0 +1,331 @@
+"""What expressions compute of a frame: each returns a reader, ``Sight -> float``.
+
+NaN is what is not known; a result that is not finite is made NaN by whoever compares it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from rtface.rules import zones
+from rtface.rules.filters import MAX_GAP_S, NAN, Exponential, Kalman, OneEuro, Scorer
+from rtface.types import NO_SIGNALS, Float32Array, Ledger, Pose, Signals
+
+
+class Sight:
+    """What readers see of one frame; one object, filled anew for each.
+
+    Attributes
+    ----------
+    t_s : float
+        Midpoint of the exposure, s of the host's clock.
+    points : list of [x, y, score]
+        Of the keypoints; px, 0 to 1.
+    signals : mapping of str to ndarray
+    shut : bool
+        The eye is shut, or no pupil is seen.
+    learn : bool
+        False: our own light, or another sudden one, is in the picture. Values are computed and
+        nothing remembers them.
+    frame : (Ledger, Pose, Signals), optional
+        All of it, for users' functions.
+    """
+
+    __slots__ = ("frame", "learn", "points", "shut", "signals", "t_s")
+
+    def __init__(self) -> None:
+        self.t_s = NAN
+        self.points: list[list[float]] = []
+        self.signals: Mapping[str, Float32Array] = NO_SIGNALS
+        self.shut = False
+        self.learn = True
+        self.frame: tuple[Ledger, Pose, Signals] | None = None
+
+
+Read = Callable[[Sight], float]
+
+
+class Stateful(Protocol):
+    """A reader that remembers frames."""
+
+    def read(self, sight: Sight) -> float:
+        """Return the value in this frame; once per frame."""
+
+    def reset(self) -> None:
+        """Forget all frames."""
+
+
+def coordinate(row: int, column: int, min_score: float) -> Read:
+    """Return what reads x (column 0) or y (1), px; NaN below a score."""
+
+    def read(sight: Sight) -> float:
+        point = sight.points[row]
+        return point[column] if point[2] >= min_score else NAN
+
+    return read
+
+
+def score(row: int) -> Read:
+    """Return what reads the score."""
+    return lambda sight: sight.points[row][2]
+
+
+def element(signal: str, place: int, eye_open: bool) -> Read:
+    """Return what reads one number of a signal; NaN with the eye shut if that spoils it."""
+    if eye_open:
+        return lambda sight: NAN if sight.shut else float(sight.signals[signal][place])
+    return lambda sight: float(sight.signals[signal][place])
+
+
+def distance(a: int, b: int, min_score: float) -> Read:
+    """Return what reads the distance of two keypoints, px."""
+
+    def read(sight: Sight) -> float:
+        one, two = sight.points[a], sight.points[b]
+        if not (one[2] >= min_score and two[2] >= min_score):
+            return NAN
+        return math.hypot(one[0] - two[0], one[1] - two[1])
+
+    return read
+
+
+def angle(a: int, b: int, c: int, min_score: float) -> Read:
+    """Return what reads the angle at ``b`` between ``a`` and ``c``, 0 to pi."""
+
+    def read(sight: Sight) -> float:
+        one, corner, two = sight.points[a], sight.points[b], sight.points[c]
+        if not (one[2] >= min_score and corner[2] >= min_score and two[2] >= min_score):
+            return NAN
+        ax, ay, bx, by = (
+            one[0] - corner[0],
+            one[1] - corner[1],
+            two[0] - corner[0],
+            two[1] - corner[1],
+        )
+        if (ax == 0 and ay == 0) or (bx == 0 and by == 0):
+            return NAN
+        return abs(math.atan2(ax * by - ay * bx, ax * bx + ay * by))
+
+    return read
+
+
+def depth(row: int, corners: Sequence[zones.Corner], min_score: float) -> Read:
+    """Return what reads how deep a keypoint is in a zone, px."""
+
+    def read(sight: Sight) -> float:
+        x, y, likely = sight.points[row]
+        return zones.depth(corners, x, y) if likely >= min_score else NAN
+
+    return read
+
+
+class Speed:
+    """Distance from the last known place over the time between the exposures, px/s."""
+
+    def __init__(self, row: int, min_score: float) -> None:
+        self._row, self._min_score = row, min_score
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._t_s = self._x = self._y = NAN
+
+    def read(self, sight: Sight) -> float:
+        """Return the speed; NaN after a gap."""
+        x, y, likely = sight.points[self._row]
+        if not likely >= self._min_score or x != x or y != y:
+            return NAN
+        dt = sight.t_s - self._t_s
+        speed = math.hypot(x - self._x, y - self._y) / dt if 0 < dt <= MAX_GAP_S else NAN
+        if sight.learn:
+            self._t_s, self._x, self._y = sight.t_s, x, y
+        return speed
+
+
+class Rate:
+    """Change per s, from the last known value."""
+
+    def __init__(self, of: Read) -> None:
+        self._of = of
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._t_s = self._x = NAN
+
+    def read(self, sight: Sight) -> float:
+        """Return the rate; NaN after a gap."""
+        x = self._of(sight)
+        if not math.isfinite(x):
+            return NAN
+        dt = sight.t_s - self._t_s
+        rate = (x - self._x) / dt if 0 < dt <= MAX_GAP_S else NAN
+        if sight.learn:
+            self._t_s, self._x = sight.t_s, x
+        return rate
+
+
+class Z:
+    """Standard deviations from its own recent past; see ``Scorer``."""
+
+    def __init__(self, of: Read, tau_s: float) -> None:
+        self._of, self._scorer = of, Scorer(tau_s)
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._scorer.reset()
+
+    def read(self, sight: Sight) -> float:
+        """Return the score."""
+        x = self._of(sight)
+        if not math.isfinite(x):
+            return NAN
+        return self._scorer.update(sight.t_s, x) if sight.learn else self._scorer.peek(x)
+
+
+class Smooth:
+    """A low-pass of first order; see ``Exponential``."""
+
+    def __init__(self, of: Read, tau_s: float) -> None:
+        self._of, self._filter = of, Exponential(tau_s)
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._filter.reset()
+
+    def read(self, sight: Sight) -> float:
+        """Return the filtered value."""
+        x = self._of(sight)
+        if not math.isfinite(x):
+            return NAN
+        return self._filter.update(sight.t_s, x) if sight.learn else self._filter.peek(sight.t_s, x)
+
+
+class Euro:
+    """A One-Euro filter; see ``OneEuro``."""
+
+    def __init__(self, of: Read, rest_s: float, twice_at: float) -> None:
+        self._of, self._filter = of, OneEuro(rest_s, twice_at)
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._filter.reset()
+
+    def read(self, sight: Sight) -> float:
+        """Return the filtered value."""
+        x = self._of(sight)
+        if not math.isfinite(x):
+            return NAN
+        return self._filter.update(sight.t_s, x) if sight.learn else self._filter.x
+
+
+class Forecast:
+    """Where it will be ``ahead_s`` after the exposure; see ``Kalman``."""
+
+    def __init__(self, of: Read, ahead_s: float, period_s: float, follow_s: float) -> None:
+        self._of, self._ahead_s, self._filter = of, ahead_s, Kalman(period_s, follow_s)
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._filter.reset()
+
+    def read(self, sight: Sight) -> float:
+        """Return the forecast."""
+        x = self._of(sight)
+        if not math.isfinite(x):
+            return NAN
+        if sight.learn:
+            self._filter.update(sight.t_s, x)
+        return self._filter.forecast_at(sight.t_s + self._ahead_s)
+
+
+_Bounds = Sequence[tuple[float, float]]
+
+
+def _add(of: Sequence[Read]) -> Read:
+    a, b = of
+    return lambda sight: a(sight) + b(sight)
+
+
+def _subtract(of: Sequence[Read]) -> Read:
+    a, b = of
+    return lambda sight: a(sight) - b(sight)
+
+
+def _multiply(of: Sequence[Read]) -> Read:
+    a, b = of
+    return lambda sight: a(sight) * b(sight)
+
+
+def _divide(of: Sequence[Read]) -> Read:
+    a, b = of
+
+    def read(sight: Sight) -> float:
+        above, below = a(sight), b(sight)
+        return above / below if below else NAN
+
+    return read
+
+
+def _negate(of: Sequence[Read]) -> Read:
+    (a,) = of
+    return lambda sight: -a(sight)
+
+
+def _abs(of: Sequence[Read]) -> Read:
+    (a,) = of
+    return lambda sight: abs(a(sight))
+
+
+def _extreme(pick: Callable[[list[float]], float]) -> Callable[[Sequence[Read]], Read]:
+    def join(of: Sequence[Read]) -> Read:
+        def read(sight: Sight) -> float:
+            values = [one(sight) for one in of]  # all of them: each has to see every frame
+            return NAN if any(value != value for value in values) else pick(values)
+
+        return read
+
+    return join
+
+
+def _safe(low: float, high: float) -> tuple[float, float]:
+    return (-math.inf if low != low else low), (math.inf if high != high else high)
+
+
+def _bound_product(bounds: _Bounds) -> tuple[float, float]:
+    (a, b), (c, d) = bounds
+    corners = [a * c, a * d, b * c, b * d]
+    if any(corner != corner for corner in corners):  # 0 times infinity
+        return (0.0, math.inf) if min(a, c) >= 0 else (-math.inf, math.inf)
+    return min(corners), max(corners)
+
+
+def _bound_quotient(bounds: _Bounds) -> tuple[float, float]:
+    (a, b), (c, d) = bounds
+    if c == d and c != 0:
+        return _bound_product([(a, b), (1 / c, 1 / c)])
+    return (0.0, math.inf) if min(a, c) >= 0 else (-math.inf, math.inf)
+
+
+#: operators: how readers are joined, and what becomes of their bounds
+ARITHMETIC: dict[
+    str,
+    tuple[Callable[[Sequence[Read]], Read], Callable[[_Bounds], tuple[float, float]]],
+] = {
+    "+": (_add, lambda b: _safe(b[0][0] + b[1][0], b[0][1] + b[1][1])),
+    "-": (_subtract, lambda b: _safe(b[0][0] - b[1][1], b[0][1] - b[1][0])),
+    "*": (_multiply, _bound_product),
+    "/": (_divide, _bound_quotient),
+    "neg": (_negate, lambda b: (-b[0][1], -b[0][0])),
+    "abs": (
+        _abs,
+        lambda b: (
+            0.0 if b[0][0] <= 0 <= b[0][1] else min(abs(b[0][0]), abs(b[0][1])),
+            max(abs(b[0][0]), abs(b[0][1])),
+        ),
+    ),
+    "min": (_extreme(min), lambda b: (min(lo for lo, _ in b), min(hi for _, hi in b))),
+    "max": (_extreme(max), lambda b: (max(lo for lo, _ in b), max(hi for _, hi in b))),
+}

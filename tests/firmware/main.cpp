@@ -1,0 +1,10 @@
+#include "Arduino.h"
+#include FIRMWARE
+
+int main() {
+  setup();
+  for (;;) {
+    loop();
+    usleep(20);  // a core is not ours alone
+  }
+}
