@@ -16,8 +16,10 @@ from rtface.camera import open_camera
 from rtface.config import Rig
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
+from rtface.loop import Loop
 from rtface.publish import bind
 from rtface.rings import FrameRingWriter, ResultRingWriter
+from rtface.rules_config import rules_of
 from rtface.session.video import check_encoder
 from rtface.stages.make import make_stages
 from rtface.timing import timing_of
@@ -92,7 +94,8 @@ def _check_camera(
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))
     stages = make_stages(rig.camera[name], name, bundle.names, info)
-    about = describe(rig, name, "check", bundle, info, stages)
+    loop = Loop(rig, name, bundle.names, info, stages, dry=True) if rules_of(rig, name) else None
+    about = describe(rig, name, "check", bundle, info, stages, loop)
     ring = ResultRingWriter(
         name, len(bundle.names), rig.ring.results_s, info.rate_hz, about, about["signals"]
     )
@@ -117,6 +120,12 @@ def _check_camera(
     for what, found in stages.about().items():
         if found:
             yield f"  {what}", _of_stage(what, found)
+    for rule, told in (loop.about()["rules"] if loop else {}).items():
+        yield (
+            f"  rule {rule}",
+            f"{told['when']} -> {told['output']}; signal {told['delay_ms']:g} ms late, "
+            f"after {told['after']}",
+        )
     if stages.motion and stages.motion.note:
         yield "  note", stages.motion.note
     mode = face_mode(rig, name, bundle)

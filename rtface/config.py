@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from rtface.camera_config import KINDS, AnyCamera, CameraSection, Section, VideoSection
+from rtface.rules_config import ClosedLoop
 from rtface.types import UserError
 
 CAMERA_NAME = re.compile(r"[a-z0-9_]{1,10}")
@@ -85,7 +86,7 @@ class RecordSection(Section):
         return self
 
 
-class Rig(Section):
+class Rig(ClosedLoop):
     """Everything one rig file says."""
 
     name: str = Field(
@@ -168,7 +169,13 @@ def parse_rig(data: dict[str, Any], source: str, folder: Path | None = None) -> 
     record = rig.record
     if record.folder is not None:
         record = record.model_copy(update={"folder": str(folder / record.folder)})
-    return rig.model_copy(update={"camera": cameras, "engine": engine, "record": record})
+    rules = {
+        name: rule.model_copy(update={"python": str(folder / rule.python)}) if rule.python else rule
+        for name, rule in rig.rule.items()
+    }
+    return rig.model_copy(
+        update={"camera": cameras, "engine": engine, "record": record, "rule": rules}
+    )
 
 
 def _in_folder(camera: AnyCamera, folder: Path) -> AnyCamera:

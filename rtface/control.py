@@ -73,6 +73,8 @@ ORDERS: dict[str, tuple[str, ...]] = {
     "stop_record": (),
     "annotate": ("text",),
     "trigger": ("camera",),
+    "arm": ("seconds",),
+    "disarm": (),
 }
 
 

@@ -1,4 +1,4 @@
-"""What happens between results: decisions, arming, lines; a third ring beside frames and results."""
+"""What happens between results, decisions, arming, lines: a third ring of a camera."""
 
 from __future__ import annotations
 

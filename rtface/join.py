@@ -10,7 +10,9 @@ from rtface.config import MAX_CAMERAS, MAX_NAME, Rig, parse_rig
 from rtface.types import UserError
 
 #: sections of which a run has one
-SHARED = ("engine", "stream", "ring", "record")
+SHARED = ("engine", "stream", "ring", "record", "loop")
+#: tables whose entries have names, of all files together
+NAMED = ("signal", "zone", "output", "rule")
 
 
 def join_rigs(rigs: Sequence[tuple[Path, Rig]]) -> Rig:
@@ -48,6 +50,16 @@ def join_rigs(rigs: Sequence[tuple[Path, Rig]]) -> Rig:
             f"{files}: camera: {len(owner)} cameras in all, and at most {MAX_CAMERAS} run "
             "together; leave one out"
         )
+    for key in NAMED:
+        named: dict[str, Path] = {}
+        for path, rig in rigs:
+            for name, section in getattr(rig, key).items():
+                if name in named:
+                    raise UserError(
+                        f"{named[name]} and {path}: {key}.{name} is in both; rename one of them"
+                    )
+                named[name] = path
+                joined[key][name] = section.model_dump()
     for key in SHARED:
         joined[key] = _shared(rigs, key).model_dump()
     names = dict.fromkeys(rig.name for _, rig in rigs)  # files that have none are all called 'rig'

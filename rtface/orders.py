@@ -10,6 +10,7 @@ from typing import Any
 
 from rtface.config import Rig
 from rtface.process import Process
+from rtface.rules_config import rules_of
 from rtface.types import UserError
 
 
@@ -79,3 +80,27 @@ def pass_masks(
     elif recorder:
         now = time.perf_counter_ns()
         recorder.order("masks", t_host_ns=now, camera=process.camera, **report)
+
+
+def pass_arming(rig: Rig, processes: Iterable[Process], order: str, seconds: str) -> None:
+    """Have the trackers arm their rules (for some seconds), or disarm them.
+
+    Raises
+    ------
+    UserError
+        There are no rules, the time makes no sense, or a tracker does not listen.
+    """
+    if not rig.rule:
+        raise UserError("the rig file has no rules")
+    fields: dict[str, Any] = {"why": "by command"}
+    if seconds:
+        try:
+            fields["for_s"] = float(seconds)
+        except ValueError:
+            raise UserError(f"seconds has to be a number, not {seconds!r}") from None
+        if not 0 < fields["for_s"] <= rig.loop.arm_s:
+            raise UserError(f"seconds: above 0, at most loop.arm_s = {rig.loop.arm_s:g}")
+    for process in processes:
+        tracks = process.role == "track" and rules_of(rig, process.camera)
+        if tracks and not process.order(order, **fields):
+            raise UserError(f"the tracker of {process.camera} does not listen")

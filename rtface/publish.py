@@ -63,6 +63,8 @@ class Publisher:
         # as it stands in the message: a subscription may contain its zeros
         self._fast_bytes = wire.FAST_TOPIC.pack(self._fast_topic.encode())
         self._meta_topic = wire.meta_topic(camera)
+        self._trigger_topic = wire.trigger_topic(camera)
+        self._events = 0
         self._signals = wire.signal_topics(camera, lengths)
         self.set_meta(meta)
         self._context = zmq.Context()
@@ -109,6 +111,12 @@ class Publisher:
             self._socket.send_multipart(
                 wire.encode_signals(topic, self._session, result, names, told), zmq.NOBLOCK
             )
+
+    def send_event(self, event: dict[str, Any]) -> None:
+        """Publish what happened to rules and lines on ``trigger.``; never blocks."""
+        fields = {"session": self._session, "seq": self._events, **event}
+        self._events += 1
+        self._socket.send_multipart(wire.encode_map(self._trigger_topic, fields), zmq.NOBLOCK)
 
     def tend(self, at_most: int = 4) -> None:
         """Read at most a few subscription messages and send ``meta`` where it is due."""

@@ -9,9 +9,11 @@ from typing import Any
 
 from rtface import child
 from rtface.config import Rig, parse_rig
+from rtface.event_ring import EventRingReader
 from rtface.platform import step_back
 from rtface.recorder import GRACE_S, SECOND_NS, Begin, Made, Recorder, Rings
 from rtface.rings import FrameRingReader, ResultRingReader
+from rtface.rules_config import rules_of
 from rtface.session.video import check_encoder
 from rtface.types import UserError
 
@@ -62,7 +64,9 @@ def run(line: child.Line) -> None:
         for frames, _ in rings.values():
             check_encoder(frames.info, settings.video, settings.quality)
     step_back()  # the tracker goes first
-    recorder = Recorder(rig, job["session"], root, rings)
+    # a tracker makes its results last, so that its events are there, too
+    events = {c: EventRingReader(c) for c in rig.camera if rules_of(rig, c)}
+    recorder = Recorder(rig, job["session"], root, rings, events)
     watch = None
     if settings.start == "line":
         watch = LineWatch(next(iter(rings.values()))[0], settings.line)

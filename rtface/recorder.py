@@ -8,13 +8,15 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rtface import __version__
 from rtface.config import RecordSection, Rig
+from rtface.event_ring import EventRingReader
 from rtface.ring import CLOSED
 from rtface.rings import FrameRingReader, ResultRingReader
 from rtface.session import layout
@@ -56,11 +58,23 @@ class Recorder:
     ----------
     rings : dict
         Frame and result ring of every camera.
+    events : dict
+        The event ring of every camera that has rules.
     root : Path
         Where sessions' folders are made.
     """
 
-    def __init__(self, rig: Rig, run: str, root: Path, rings: Rings) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        run: str,
+        root: Path,
+        rings: Rings,
+        events: Mapping[str, EventRingReader] = MappingProxyType({}),
+    ) -> None:
+        self._events = events
+        #: the last word on each camera's arming: a session that begins later has it, too
+        self._arming: dict[str, dict[str, Any]] = {}
         self._rig, self._run, self._root, self._rings = rig, run, root, rings
         self._settings: RecordSection = rig.record
         self._session: SessionWriter | None = None
@@ -116,6 +130,8 @@ class Recorder:
         self.folder, self.fault, self._warned, self._due_ns = folder, None, False, 0
         for camera, made in self._masks.items():
             self._keep_masks(camera, made, t_host_ns)
+        for camera, event in self._arming.items():
+            self._keep_event(camera, event)
 
     def _about(self, order: Begin, t_host_ns: int, unix_ns: int) -> layout.About:
         rig = self._rig.model_dump(mode="json")
@@ -179,6 +195,16 @@ class Recorder:
         self._masks[camera] = made
         self._keep_masks(camera, made, t_host_ns)
 
+    def _keep_event(self, camera: str, event: dict[str, Any]) -> None:
+        """Put what happened to rules and lines into the open session."""
+        if self._session is None:
+            return
+        told = dict(event)
+        kind = str(told.pop("kind"))
+        when = int(told.get("decided_ns") or told.get("t_ns") or time.perf_counter_ns())
+        with self._disk():
+            self._session.event(kind, when, camera=camera, **told)
+
     def _keep_masks(self, camera: str, made: Made, t_host_ns: int) -> None:
         """Copy masks into the open session, without which its components mean nothing."""
         session = self._session
@@ -192,6 +218,11 @@ class Recorder:
 
     def turn(self) -> bool:
         """Do what there is to do; False if that was nothing."""
+        for camera, events in self._events.items():
+            for event in events.new():
+                if event["kind"] == "rules" and not event.get("rule"):
+                    self._arming[camera] = event
+                self._keep_event(camera, event)
         session = self._session
         if session is None:
             return False

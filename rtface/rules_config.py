@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
@@ -197,6 +198,18 @@ class LoopSection(Section):
     )
 
 
+class ClosedLoopRig(Protocol):
+    """A rig with cameras and rules."""
+
+    @property
+    def camera(self) -> Mapping[str, Any]:
+        """By name."""
+
+    @property
+    def rule(self) -> Mapping[str, RuleSection]:
+        """By name."""
+
+
 class ClosedLoop(Section):
     """The tables of a rig file that make its closed loop."""
 
@@ -237,6 +250,12 @@ class ClosedLoop(Section):
                     "needs a line of its own"
                 )
         return self
+
+
+def rules_of(rig: ClosedLoopRig, camera: str) -> dict[str, RuleSection]:
+    """Return the rules that look at a camera; those that name none look at the first."""
+    first = next(iter(rig.camera))
+    return {name: rule for name, rule in rig.rule.items() if (rule.camera or first) == camera}
 
 
 #: for the template of ``rtface init``

@@ -16,7 +16,13 @@ import zmq
 from rtface import platform, wire
 from rtface.config import Rig
 from rtface.control import Control
-from rtface.orders import masks_to_come, pass_masks, pass_to_recorder, pass_trigger
+from rtface.orders import (
+    masks_to_come,
+    pass_arming,
+    pass_masks,
+    pass_to_recorder,
+    pass_trigger,
+)
 from rtface.process import ENDED, ChildDied, Process, Reports, spawn
 from rtface.publish import bind
 from rtface.types import UserError
@@ -49,8 +55,9 @@ class Supervisor:
         What is not as it was asked for, and is no fault.
     """
 
-    def __init__(self, rig: Rig, label: dict[str, str] | None = None) -> None:
+    def __init__(self, rig: Rig, label: dict[str, str] | None = None, armed: bool = False) -> None:
         self.rig = rig
+        self._armed = armed
         self.faults: list[str] = []
         self.notes: list[str] = []
         self._label = label or {}
@@ -106,6 +113,7 @@ class Supervisor:
                 self._wakes.append(wake)
             for role in ("acquire", "track"):
                 job = {"rig": rig_map, "camera": camera, "session": self.session, "wake": wake}
+                job["armed"] = self._armed
                 process = spawn(role, camera, job, self._reports)
                 self.processes.append(process)
             if masks := masks_to_come(self.rig, camera, self.session):
@@ -262,6 +270,8 @@ class Supervisor:
         """Do what the control port was asked for; UserError says why it cannot be done."""
         if order == "trigger":
             pass_trigger(self.rig, self.processes, fields["camera"])
+        elif order in ("arm", "disarm"):
+            pass_arming(self.rig, self.processes, order, fields.get("seconds", ""))
         else:
             pass_to_recorder(self._recorder, order, fields)
 
@@ -366,12 +376,14 @@ def run_rig(
     on_start: Callable[[Supervisor], None] = lambda _: None,
     on_turn: Callable[[Supervisor], None] = lambda _: None,
     label: dict[str, str] | None = None,
+    armed: bool = False,
 ) -> Supervisor:
     """Run a rig until it ends, ``stop_asked`` says so, or ``seconds`` passed; return it stopped.
 
-    ``label`` has the ``subject`` and ``name`` of the session that is recorded, if one is.
+    ``label`` has the ``subject`` and ``name`` of the session that is recorded, if one is;
+    ``armed`` lets rules fire real lines, from the start on.
     """
-    supervisor = Supervisor(rig, label)
+    supervisor = Supervisor(rig, label, armed)
     failed = True
     try:
         if supervisor.start(stop_asked, on_turn):

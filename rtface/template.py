@@ -1,6 +1,9 @@
 """The rig file that ``rtface init`` writes: every key, with its default and what it is for."""
 
-TEMPLATE = """\
+from rtface.rules_config import LOOP_TEMPLATE
+
+TEMPLATE = (
+    """\
 # A rig: what rtface runs and where results leave. Every key is shown, those that are not commented
 # out with their defaults; `rtface check FILE` says what would run. Lengths are in px.
 name = "rig"                  # shown in status messages
@@ -109,4 +112,7 @@ quality = 18                  # of x264 and nvenc; smaller is better
 part_s = 60.0                 # length of one video file, s
 warn_free_mb = 10000          # warn below this much room on the disk
 stop_free_mb = 1000           # stop recording, not the stream, below this much
+
 """
+    + LOOP_TEMPLATE
+)

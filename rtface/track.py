@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from rtface.config import Rig, parse_rig
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.engine.null import NullEngine, NullEstimator
+from rtface.event_ring import EventRingWriter
 from rtface.face import FaceFinder
 from rtface.facemap_pose import FacemapEstimator, facemap_estimator
+from rtface.loop import Loop
 from rtface.motion.masks import load_masks
 from rtface.percentiles import Normaliser
 from rtface.platform import SLEPT_NS, Wake, suspended_ns
@@ -22,6 +25,7 @@ from rtface.pose import PoseEstimator, finder_for
 from rtface.publish import Publisher
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
+from rtface.rules_config import rules_of
 from rtface.stages.make import Stages, make_stages
 from rtface.stages.motion import MotionStage
 from rtface.timing import timing_of
@@ -81,9 +85,10 @@ def describe(
     bundle: Bundle,
     info: CameraInfo,
     stages: Stages,
+    loop: Loop | None = None,
 ) -> dict[str, Any]:
     """Return the fields of ``meta.<camera>.``: what is needed to decode and interpret."""
-    lengths = stages.lengths
+    lengths = stages.lengths | (loop.lengths if loop else {})
     return {
         "session": session,
         "rtface": __version__,
@@ -97,10 +102,12 @@ def describe(
         "clock": "perf_counter_ns of the machine that runs rtface",
         "signals": lengths,
         **stages.about(),
+        "rules": loop and loop.about(),
         "topics": [
             wire.pose_topic(camera),
             wire.fast_topic(camera),
             *wire.signal_topics(camera, lengths),
+            *([wire.trigger_topic(camera)] if loop else []),
         ],
     }
 
@@ -117,64 +124,104 @@ def run(line: child.Line) -> None:
     info = frames.info
     estimator = estimator_for(rig, camera, bundle, engine, info)
     stages = make_stages(rig.camera[camera], camera, bundle.names, info)
+    loop = None
+    if rules_of(rig, camera):
+        loop = Loop(rig, camera, bundle.names, info, stages, dry=not job.get("armed"))
+    with closing(loop) if loop else nullcontext():
+        _track(line, rig, camera, bundle, estimator, frames, stages, loop)
+
+
+def _track(
+    line: child.Line,
+    rig: Rig,
+    camera: str,
+    bundle: Bundle,
+    estimator: PoseEstimator | FacemapEstimator | NullEstimator,
+    frames: FrameRingReader,
+    stages: Stages,
+    loop: Loop | None,
+) -> None:
+    """Open the rings and ports that results go to, and track."""
+    info, session = frames.info, line.job["session"]
     tracker = Tracker(
         estimator,
         timing_of(rig, camera, info),
         motion=stages.moving,
         pupil=stages.pupil,
         before=frames.before,
+        loop=loop,
     )
-    meta = describe(rig, camera, job["session"], bundle, info, stages)
+    meta = describe(rig, camera, session, bundle, info, stages, loop)
     lengths = meta["signals"]
-    publisher = Publisher(
-        camera, job["session"], meta, rig.stream.host, rig.data_port(camera), lengths
-    )
-    try:
-        results = ResultRingWriter(
-            camera, len(bundle.names), rig.ring.results_s, info.rate_hz, meta, lengths
+    with ExitStack() as stack:
+        stack.callback(frames.close)
+        publisher = stack.enter_context(
+            closing(
+                Publisher(camera, session, meta, rig.stream.host, rig.data_port(camera), lengths)
+            )
         )
-        try:
-            results.ring.set_state(RUNNING)
-            line.report("ready", model=bundle.name, runtime=rig.engine.runtime)
-            if stages.motion and stages.motion.note:
-                line.report("note", text=f"camera {camera}: {stages.motion.note}")
-            masks = _Masks(line, stages.motion, publisher, meta, info)
-            wake = Wake(job["wake"])
-            _loop(line, frames, tracker, estimator.finder, results, publisher, masks, wake)
-        finally:
-            results.close()
-    finally:
-        publisher.close()
-        frames.close()
+        events = stack.enter_context(closing(EventRingWriter(camera, session))) if loop else None
+        results = stack.enter_context(
+            closing(
+                ResultRingWriter(
+                    camera, len(bundle.names), rig.ring.results_s, info.rate_hz, meta, lengths
+                )
+            )
+        )
+        results.ring.set_state(RUNNING)
+        line.report("ready", model=bundle.name, runtime=rig.engine.runtime)
+        if stages.motion and stages.motion.note:
+            line.report("note", text=f"camera {camera}: {stages.motion.note}")
+        beside = _Beside(line, stages.motion, loop, publisher, events, meta, info)
+        wake = Wake(line.job["wake"])
+        _loop(line, frames, tracker, estimator.finder, results, publisher, beside, wake)
 
 
-class _Masks:
-    """Takes masks that were made during the run, and says from which frame on they hold."""
+class _Beside:
+    """What the tracker's loop does between frames: orders, masks that came, events of the rules."""
 
     def __init__(
         self,
         line: child.Line,
         motion: MotionStage | None,
+        loop: Loop | None,
         publisher: Publisher,
+        events: EventRingWriter | None,
         meta: dict[str, Any],
         info: CameraInfo,
     ) -> None:
-        self._line, self._motion, self._publisher, self._meta = line, motion, publisher, meta
+        self._line, self._motion, self._loop = line, motion, loop
+        self._publisher, self._events, self._meta = publisher, events, meta
         self._shape = info.height, info.width
         self._path = ""
 
-    @property
-    def identity(self) -> str | None:
-        """Of the masks that components have now; None while there are none."""
+    def state(self) -> dict[str, Any]:
+        """Return what the status says: the masks' identity, the rules."""
         motion = self._meta["motion"]
-        return motion["masks"] if motion else None
+        return {
+            "masks": motion["masks"] if motion else None,
+            "loop": self._loop and self._loop.state(),
+        }
 
     def tend(self) -> None:
-        """Begin to load masks if the supervisor says that there are some; never waits."""
+        """Do what was ordered, tell what happened; never waits."""
         if order := self._line.order():
-            # in another thread: the file is large and frames go on
-            self._path = order["path"]
-            threading.Thread(target=self._load, daemon=True).start()
+            if order["cmd"] == "masks":
+                # in another thread: the file is large and frames go on
+                self._path = order["path"]
+                threading.Thread(target=self._load, daemon=True).start()
+            elif self._loop:
+                self._loop.obey(order)
+        if self._loop:
+            for event in self._loop.tend():
+                self._publisher.send_event(event)
+                if self._events:
+                    self._events.write(event)
+
+    def arm(self, why: str) -> None:
+        """Let rules fire."""
+        if self._loop:
+            self._loop.obey({"cmd": "arm", "why": why})
 
     def _load(self) -> None:
         assert self._motion is not None
@@ -197,7 +244,7 @@ def _loop(
     finder: FaceFinder | None,
     results: ResultRingWriter,
     publisher: Publisher,
-    masks: _Masks,
+    beside: _Beside,
     wake: Wake,
 ) -> None:
     total, recent = AgeHistogram(), AgeHistogram()
@@ -214,11 +261,13 @@ def _loop(
             "subscribers": publisher.subscribers,
             "cpu_s": time.process_time() - cpu_start,
             "face": finder and finder.about(),
-            "masks": masks.identity,
+            **beside.state(),
             "clock": {**tracker.timer.state(), "suspended_s": suspended_ns() * 1e-9},
         }
 
     child.quiet_memory()
+    if line.job.get("armed"):
+        beside.arm("at the start of the run")
     while not line.stopping:
         # read the state before looking for frames: a ring closed after that look has no more
         closed = frames.ring.state == CLOSED
@@ -227,7 +276,7 @@ def _loop(
             ledger, pose, signals = tracker(frame)
             last = frame.frame_seq
             if ledger.flags & Flag.NEW_MASKS:
-                masks.announce(ledger)
+                beside.announce(ledger)
             seq = results.write(ledger, pose, signals)
             publisher.send(Result(seq, ledger, pose, signals))
             age_ns = ledger.t_done_ns - ledger.t_host_ns
@@ -236,7 +285,7 @@ def _loop(
         elif closed:
             break
         publisher.tend()
-        masks.tend()
+        beside.tend()
         now = time.perf_counter_ns()
         if now >= report_due_ns:
             report_due_ns = now + REPORT_EVERY_NS

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from rtface.exposure import Exposed, FrameTimer, Timing
+from rtface.rules import Stage as When
 from rtface.stages import MovingStage, Stage
 from rtface.types import (
     CAUSES,
@@ -19,6 +21,19 @@ from rtface.types import (
     Signals,
     Stamp,
 )
+
+
+class Decider(Protocol):
+    """Decides after each stage of a frame whether anything is fired."""
+
+    @property
+    def signals(self) -> dict[str, Float32Array]:
+        """What it measures itself, to be stored with the frame."""
+
+    def after(
+        self, stage: When, frame: Frame, ledger: Ledger, pose: Pose, signals: Signals, now_ns: int
+    ) -> None:
+        """Decide what can be decided now."""
 
 
 class Tracker:
@@ -36,6 +51,8 @@ class Tracker:
     before : callable
         Returns the frame right before one that was passed over, if it can still be had: motion is
         known then, too.
+    loop : Decider, optional
+        Decides after each stage, and fires.
 
     Attributes
     ----------
@@ -55,13 +72,15 @@ class Tracker:
         motion: Sequence[MovingStage] = (),
         pupil: Stage | None = None,
         before: Callable[[int], Frame | None] = lambda _frame_seq: None,
+        loop: Decider | None = None,
     ) -> None:
         self._estimate = estimator
         self._motion, self._pupil = tuple(motion), pupil
-        self._before = before
+        self._before, self._loop = before, loop
         self._signals: dict[str, Float32Array] = {}
         for stage in (*motion, *([pupil] if pupil else [])):
             self._signals |= stage.signals
+        self._signals |= loop.signals if loop else {}
         self._period_ns = timing.period_ns
         self.timer = FrameTimer(timing)
         self._clock = clock
@@ -100,16 +119,6 @@ class Tracker:
         self._next_seq = frame.frame_seq + 1
         self.skipped += passed_over
         self.tracked += 1
-        t_motion_ns = t_pupil_ns = t_infer_ns
-        for stage in self._motion:
-            flags |= stage(frame.image, pose, consecutive)
-            t_motion_ns = t_pupil_ns = self._clock()
-        if self._pupil:
-            flags |= self._pupil(frame.image, pose, consecutive)
-            t_pupil_ns = self._clock()
-        t_done_ns = self._clock()
-        if t_done_ns - stamp.t_host_ns > self._period_ns:
-            flags |= Flag.PAST_FRAME_BUDGET.value
         ledger = Ledger(
             frame.frame_seq,
             stamp.segment,
@@ -118,10 +127,10 @@ class Tracker:
             stamp.t_host_ns,
             t_read_ns,
             t_infer_ns,
-            t_motion_ns,
-            t_pupil_ns,
-            t_pupil_ns,  # no rules yet: that stage takes no time
-            t_done_ns,
+            t_infer_ns,
+            t_infer_ns,
+            t_infer_ns,
+            t_infer_ns,
             exposed.exposure_ns,
             exposed.exposure_err_ns,
             exposed.time_source,
@@ -129,7 +138,36 @@ class Tracker:
             self.skipped,
             flags,
         )
+        ledger = self._stages(frame, ledger, pose, consecutive)
+        t_done_ns = self._clock()
+        flags = ledger.flags
+        if t_done_ns - stamp.t_host_ns > self._period_ns:
+            flags |= Flag.PAST_FRAME_BUDGET.value
+        ledger = ledger._replace(t_done_ns=t_done_ns, flags=flags)
         return ledger, pose, self._signals
+
+    def _stages(self, frame: Frame, ledger: Ledger, pose: Pose, consecutive: bool) -> Ledger:
+        """Compute what there is beside keypoints; decide what can be decided after each stage."""
+        loop, signals = self._loop, self._signals
+        if loop:
+            loop.after(When.POSE, frame, ledger, pose, signals, ledger.t_infer_ns)
+        flags = ledger.flags
+        t_motion_ns = t_pupil_ns = ledger.t_infer_ns
+        if self._motion:
+            for stage in self._motion:
+                flags |= stage(frame.image, pose, consecutive)
+            t_motion_ns = t_pupil_ns = self._clock()
+            ledger = ledger._replace(t_motion_ns=t_motion_ns, t_pupil_ns=t_pupil_ns, flags=flags)
+        if loop:
+            loop.after(When.MOTION, frame, ledger, pose, signals, t_motion_ns)
+        if self._pupil:
+            flags |= self._pupil(frame.image, pose, consecutive)
+            t_pupil_ns = self._clock()
+            ledger = ledger._replace(t_pupil_ns=t_pupil_ns, flags=flags)
+        if loop:
+            loop.after(When.PUPIL, frame, ledger, pose, signals, t_pupil_ns)
+            return ledger._replace(t_rules_ns=self._clock())
+        return ledger._replace(t_rules_ns=t_pupil_ns)
 
     def _look_back(self, frame: Frame) -> None:
         """Show the frame before this one, which was passed over, to what compares the two."""

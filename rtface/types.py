@@ -288,7 +288,7 @@ SignalLengths = Mapping[str, int]
 NO_SIGNALS: Signals = MappingProxyType({})
 #: every signal there is, in the order in which they are stored; by the topic they leave on
 SIGNAL_TOPICS = {
-    "motion": ("motion_energy", "motion", "movie", "running"),
+    "motion": ("motion_energy", "motion", "movie", "running", "brightness"),
     "pupil": ("pupil",),
 }
 SIGNAL_NAMES = tuple(name for names in SIGNAL_TOPICS.values() for name in names)

@@ -73,6 +73,11 @@ def signal_topics(camera: str, lengths: SignalLengths) -> dict[str, tuple[str, .
     return {topic: names for topic, names in carried.items() if names}
 
 
+def trigger_topic(camera: str) -> str:
+    """Return ``trigger.<camera>.``."""
+    return f"trigger.{camera}."
+
+
 def fast_topic(camera: str) -> str:
     """Return ``fast.<camera>.``."""
     return f"fast.{camera}."

@@ -109,6 +109,12 @@ def run(
         bool, typer.Option("--fast", help="With --video: as fast as possible.")
     ] = False,
     seconds: Seconds = None,
+    armed: Annotated[
+        bool,
+        typer.Option(
+            "--armed", help="Rules fire real lines, from the start on. Without: dry, disarmed."
+        ),
+    ] = False,
     record: Record = None,
     subject: Subject = "",
     name: Name = "",
@@ -146,6 +152,7 @@ def run(
             on_start=lambda supervisor: _say_where(supervisor.endpoints),
             on_turn=lambda supervisor: line.show(supervisor.status()),
             label=label,
+            armed=armed,
         )
     print(summary(supervisor.status(), supervisor.unclean))
     _end(supervisor)
