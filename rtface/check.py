@@ -13,7 +13,7 @@ import zmq
 
 from rtface.camera import open_camera
 from rtface.config import Rig
-from rtface.engine import make_engine
+from rtface.engine import Started, start_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.publish import bind
 from rtface.rings import FrameRingWriter, ResultRingWriter
@@ -21,7 +21,7 @@ from rtface.session.video import check_encoder
 from rtface.signals import motion_stage
 from rtface.timing import timing_of
 from rtface.track import describe, estimator_for, face_mode
-from rtface.types import Engine, UserError
+from rtface.types import UserError
 
 #: what is said of the ways to choose the part of a frame that is tracked
 FACE_MODES = {
@@ -43,15 +43,18 @@ def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
         At the first thing that would stop a run.
     """
     bundle = load_bundle(rig.engine.bundle)
-    engine = make_engine(bundle, rig.engine.runtime, rig.engine.threads)
+    section = rig.engine
+    started = start_engine(bundle, section.runtime, section.threads, section.precision)
     yield (
         "network",
         f"{bundle.name}: {len(bundle.names)} keypoints from {bundle.input_shape[1]}x"
-        f"{bundle.input_shape[0]} px, {rig.engine.runtime}, {rig.engine.threads} thread(s)",
+        f"{bundle.input_shape[0]} px, {started.label}, {rig.engine.threads} thread(s)",
     )
+    if started.why:
+        yield "  chosen", started.why
     with ExitStack() as rings:
         for name in rig.camera:
-            yield from _check_camera(rig, name, bundle, engine, rings)
+            yield from _check_camera(rig, name, bundle, started, rings)
     if rig.record.folder is not None:
         yield "recording", _check_recording(rig, rig.record.folder)
     stream = rig.stream
@@ -80,18 +83,18 @@ def _check_recording(rig: Rig, folder: str) -> str:
 
 
 def _check_camera(
-    rig: Rig, name: str, bundle: Bundle, engine: Engine, rings: ExitStack
+    rig: Rig, name: str, bundle: Bundle, started: Started, rings: ExitStack
 ) -> Iterator[tuple[str, str]]:
     with closing(open_camera(name, rig.camera[name])) as camera:
         info = camera.info
     if rig.record.folder is not None and rig.record.video != "none":
         check_encoder(info, rig.record.video, rig.record.quality)
     timing_of(rig, name, info)  # reads the file of a calibration
-    estimator = estimator_for(rig, name, bundle, engine, info)
+    estimator = estimator_for(rig, name, bundle, started.engine, info)
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))
     motion = motion_stage(rig.camera[name].motion, name, info)
-    about = describe(rig, name, "check", bundle, info, motion)
+    about = describe(rig, name, "check", bundle, info, started, motion)
     ring = ResultRingWriter(
         name, len(bundle.names), rig.ring.results_s, info.rate_hz, about, about["signals"]
     )

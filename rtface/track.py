@@ -10,7 +10,7 @@ from typing import Any
 from rtface import __version__, child, wire
 from rtface.ages import AgeHistogram
 from rtface.config import Rig, parse_rig
-from rtface.engine import make_engine
+from rtface.engine import Started, start_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.engine.null import NullEngine, NullEstimator
 from rtface.face import FaceFinder
@@ -79,6 +79,7 @@ def describe(
     session: str,
     bundle: Bundle,
     info: CameraInfo,
+    started: Started,
     motion: Stage | None = None,
 ) -> dict[str, Any]:
     """Return the fields of ``meta.<camera>.``: what is needed to decode and interpret."""
@@ -91,7 +92,7 @@ def describe(
         "keypoints": list(bundle.names),
         "skeleton": [list(edge) for edge in bundle.skeleton],
         "face": face_mode(rig, camera, bundle),
-        "model": {"name": bundle.name, "sha256": bundle.sha256, "runtime": rig.engine.runtime},
+        "model": model_of(bundle, started),
         "units": {"keypoints": "px of the full frame, x right, y down, centres at integers"},
         "clock": "perf_counter_ns of the machine that runs rtface",
         "signals": lengths,
@@ -104,20 +105,32 @@ def describe(
     }
 
 
+def model_of(bundle: Bundle, started: Started) -> dict[str, str]:
+    """Return what ``meta.`` says of the network; ``chosen`` only where ``auto`` chose."""
+    told = {
+        "name": bundle.name,
+        "sha256": bundle.sha256,
+        "runtime": started.runtime,
+        "precision": started.precision,
+    }
+    return told | ({"chosen": started.why} if started.why else {})
+
+
 def run(line: child.Line) -> None:
     """Track one camera until its ring closes or the supervisor says stop."""
     job = line.job
     rig, camera = parse_rig(job["rig"], "rig"), job["camera"]
     bundle = load_bundle(rig.engine.bundle)
-    engine = make_engine(bundle, rig.engine.runtime, rig.engine.threads)
+    section = rig.engine
+    started = start_engine(bundle, section.runtime, section.threads, section.precision)
     frames = child.frames_of(line, camera)
     if frames is None:
         return
     info = frames.info
-    estimator = estimator_for(rig, camera, bundle, engine, info)
+    estimator = estimator_for(rig, camera, bundle, started.engine, info)
     motion = motion_stage(rig.camera[camera].motion, camera, info)
     tracker = Tracker(estimator, timing_of(rig, camera, info), motion=motion)
-    meta = describe(rig, camera, job["session"], bundle, info, motion)
+    meta = describe(rig, camera, job["session"], bundle, info, started, motion)
     lengths = meta["signals"]
     publisher = Publisher(
         camera, job["session"], meta, rig.stream.host, rig.data_port(camera), lengths
@@ -128,7 +141,7 @@ def run(line: child.Line) -> None:
         )
         try:
             results.ring.set_state(RUNNING)
-            line.report("ready", model=bundle.name, runtime=rig.engine.runtime)
+            line.report("ready", model=bundle.name, runtime=started.label)
             masks = _Masks(line, motion, publisher, meta, info)
             wake = Wake(job["wake"])
             _loop(line, frames, tracker, estimator.finder, results, publisher, masks, wake)
