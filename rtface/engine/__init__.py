@@ -53,8 +53,8 @@ def start_engine(
     ----------
     bundle : Bundle
     runtime : str
-        One of ``RUNTIMES``, ``null`` (no network), or ``auto``: the fastest here of ``CPU_RUNTIMES``,
-        by a measurement.
+        One of ``RUNTIMES``, ``null`` (no network), or ``auto``: the fastest of ``CPU_RUNTIMES``, by
+        a measurement.
     threads : int
     precision : str, optional
         One of those of the runtime. By default ``fp32``; of ``auto`` whichever is fastest.

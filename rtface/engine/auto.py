@@ -1,4 +1,4 @@
-"""``runtime = "auto"``: every CPU runtime is tried on the bundle's own frames; the fastest is taken."""
+"""``runtime = "auto"``: CPU runtimes are tried on the bundle's own frames; the fastest is taken."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def fastest(bundle: Bundle, threads: int = 1, precision: str | None = None) -> S
             except UserError as error:
                 told.append(f"{runtime} {kind} not: {error}")
                 continue
-            moved = shift_px(bundle, one.engine)
+            moved = bundle.shift_px(one.engine)
             if moved > ALLOWED_PX:
                 told.append(f"{one.label} not: moves reference keypoints by {moved:.2f} px")
             else:
@@ -54,7 +54,8 @@ def fastest(bundle: Bundle, threads: int = 1, precision: str | None = None) -> S
         raise UserError(f"engine.runtime: auto: nothing starts; {'; '.join(told)}")
     ms = _times_ms(bundle, [one.engine for one in started])
     # as if an inexact one were that much slower
-    worth = [t / (1 if one.precision == "fp32" else WORTH) for t, one in zip(ms, started, strict=True)]
+    handicap = [1 if one.precision == "fp32" else WORTH for one in started]
+    worth = [t / by for t, by in zip(ms, handicap, strict=True)]
     best = int(np.argmin(worth))
     taken = started[best]
     slower = [
@@ -63,16 +64,6 @@ def fastest(bundle: Bundle, threads: int = 1, precision: str | None = None) -> S
     beside = f" (others: {', '.join(slower)})" if slower else ""
     why = "; ".join([f"{taken.label} takes {ms[best]:.2f} ms{beside}", *told])
     return taken._replace(why=why)
-
-
-def shift_px(bundle: Bundle, engine: Engine) -> float:
-    """Return the largest shift of a sure keypoint of the reference frames, px of the input."""
-    largest = 0.0
-    for image, scale, shift, expected in zip(*bundle.reference(), strict=True):
-        found = engine.infer(image, float(scale), float(shift))
-        moved = np.hypot(*(found - expected)[expected[:, 2] > bundle.sure, :2].T)
-        largest = max(largest, float(moved.max(initial=0.0)))
-    return largest
 
 
 def _times_ms(bundle: Bundle, engines: list[Engine]) -> list[float]:

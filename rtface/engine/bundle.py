@@ -123,6 +123,15 @@ class Bundle:
         with np.load(self.folder / "reference.npz", allow_pickle=False) as data:
             return data["image"], data["scale"], data["shift"], data["keypoints"]
 
+    def shift_px(self, engine: Engine) -> float:
+        """Return the largest shift of a sure keypoint of the reference frames, px of the input."""
+        largest = 0.0
+        for image, scale, shift, expected in zip(*self.reference(), strict=True):
+            found = engine.infer(image, float(scale), float(shift))
+            moved = np.hypot(*(found - expected)[expected[:, 2] > self.sure, :2].T)
+            largest = max(largest, float(moved.max(initial=0.0)))
+        return largest
+
     def check(self, engine: Engine) -> None:
         """Run the reference frames; UserError if keypoints moved by more than TOLERANCE_PX."""
         images, scales, shifts, expected = self.reference()
