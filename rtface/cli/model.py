@@ -169,9 +169,9 @@ def quantize(
     for one in made:
         frames = sum(shift.frames for shift in one.shifts.values())
         print(
-            f"{one.file}: {one.layers} layers, {100 * one.share:.0f} % of the arithmetic, in 8 bits; "
-            f"keypoints move by {one.p99_px:.2f} px (p99 of the worst recording, {frames} other "
-            f"frames in all, at most {LIMIT_PX})"
+            f"{one.file}: {one.layers} layers, {100 * one.share:.0f} % of the arithmetic, in 8 "
+            f"bits; keypoints move by {one.p99_px:.2f} px (p99 of the worst recording, {frames} "
+            f"other frames in all, at most {LIMIT_PX})"
         )
     print(f"{to}; time it: rtface model bench {to}")
 

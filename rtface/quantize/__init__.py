@@ -22,8 +22,8 @@ from rtface.types import Engine, UserError
 
 #: largest p99 of the shift against FP32 in any recording, px of the full frame
 LIMIT_PX = 0.5
-#: layers are taken as long as it is this part of the limit on the frames that are quantised by: what
-#: is chosen by some frames is a little worse on others
+#: layers are taken as long as it is this part of the limit on the frames that are quantised by:
+#: what is chosen by some frames is a little worse on others
 MARGIN = 0.8
 #: frames of a recording by which ranges are found, and layers judged one by one
 RANGE_FRAMES, LAYER_FRAMES = 40, 20

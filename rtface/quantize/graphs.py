@@ -157,6 +157,8 @@ class Quantizer:
                 options,
             )
             quantizer.quantize_model()
+            quantizer.model.topological_sort()
+        onnx.checker.check_model(quantizer.model.model)
         data: bytes = quantizer.model.model.SerializeToString()
         return data
 
