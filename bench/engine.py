@@ -1,7 +1,7 @@
 """Every runtime and precision that this machine starts: hot and paced, alone and beside two others.
 
-A 640x480 frame in memory in, keypoints in its pixels out, one thread; the shift of keypoints against
-FP32 on real frames (RTFACE_DATA) or on synthetic mice; and in the same run how fast this processor
+A 640x480 frame in memory in, keypoints in its pixels out, one thread; the shift of keypoints from
+FP32 on real frames (RTFACE_DATA); and in the same run how fast this processor
 multiplies at all, which no runtime can pass.
 """
 
@@ -82,7 +82,7 @@ def timed(call: Any, seconds: float, rate_hz: float | None) -> dict[str, float]:
 
 
 def peak(bundle: Bundle) -> dict[str, dict[str, float]]:
-    """Return what one core multiplies at most, by one large convolution, and what the network asks."""
+    """Return what one core multiplies at most, by a large convolution, and the network's share."""
     from onnx import TensorProto, helper, numpy_helper
 
     from rtface.quantize.graphs import Quantizer

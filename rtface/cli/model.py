@@ -70,34 +70,41 @@ def verify(
     """
     from rtface.bundles import verify as run_reference
     from rtface.engine import RUNTIMES
-    from rtface.engine.bundle import TOLERANCE_PX, load_bundle
+    from rtface.engine.bundle import TOLERANCE_PX, NotHere, load_bundle
 
     load_bundle(bundle)  # what is wrong with it is said before what runtimes make of it
     if runtime and runtime not in RUNTIMES:
         raise UserError(f"--runtime: there is no '{runtime}'; use one of {', '.join(RUNTIMES)}")
-    kinds = sorted({kind for of in RUNTIMES.values() for kind in of})
+    kinds = RUNTIMES[runtime] if runtime else {kind for of in RUNTIMES.values() for kind in of}
     if precision and precision not in kinds:
-        raise UserError(f"--precision: there is no '{precision}'; use one of {', '.join(kinds)}")
-    done, faults = 0, []
-    for name in [runtime] if runtime else RUNTIMES:
-        for kind in [precision] if precision else RUNTIMES[name]:
+        raise UserError(
+            f"--precision: there is no '{precision}'; use one of {', '.join(sorted(kinds))}"
+        )
+    faults = []
+    for name in [runtime] if runtime else list(RUNTIMES):
+        for kind in RUNTIMES[name]:
+            if precision not in (None, kind):
+                continue
             label = f"{name} {kind}"
             try:
                 found = run_reference(bundle, name, threads, kind)
-            except UserError as error:
-                if runtime and precision:
-                    raise
-                print(f"{label:18} not: {error}")
-                faults.append(str(error))
+            except NotHere as error:
+                if runtime and kind in (precision, "fp32"):
+                    raise  # asked for by name
+                print(f"{label:18} not here: {error}")
                 continue
-            done += 1
+            except UserError as error:
+                if kind == "fp32":
+                    raise
+                faults.append(f"{label}: {error}")
+                continue
             print(
                 f"{label:18} {found.frames} reference frames: largest shift "
                 f"{found.shift_px:.4f} px of the input (at most {TOLERANCE_PX} where sure), "
                 f"scores within {found.score_change:.1e}; {found.ms_per_frame:.2f} ms per frame"
             )
-    if not done:
-        raise UserError(faults[0])
+    if faults:
+        raise UserError("; ".join(faults))
 
 
 @app.command()
@@ -164,8 +171,12 @@ def quantize(
     network = load_bundle(bundle)
     to = out or models_dir() / f"{network.name}-int8"
     console = Console(stderr=True)
-    with console.status("reading"):
-        made = made_from(network, _recordings(video), to, reduced_range, console.print)
+
+    def on_progress(text: str) -> None:
+        if console.is_terminal:
+            console.print(text, highlight=False)
+
+    made = made_from(network, _recordings(video), to, reduced_range, on_progress)
     for one in made:
         frames = sum(shift.frames for shift in one.shifts.values())
         print(

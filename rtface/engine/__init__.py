@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import NamedTuple
 
-from rtface.engine.bundle import Bundle
+from rtface.engine.bundle import Bundle, NotHere
 from rtface.types import Engine, UserError
 
 #: runtime -> precisions that it can have, the exact one first
@@ -61,8 +61,10 @@ def start_engine(
 
     Raises
     ------
+    NotHere
+        This machine or bundle lacks what was asked for.
     UserError
-        The runtime cannot start, or its keypoints differ from the bundle's reference.
+        There is no such runtime, or its keypoints differ from the bundle's reference.
     """
     if runtime == "null":
         from rtface.engine.null import NullEngine
@@ -82,12 +84,8 @@ def start_engine(
     try:
         engine = _make(bundle, runtime, threads, precision)
     except (ImportError, OSError) as error:
-        if runtime in _GET:
-            raise UserError(
-                f"engine.runtime: {runtime} cannot be loaded ({_line(error)}); "
-                f"pip install {_GET[runtime]}"
-            ) from None
-        raise UserError(f"engine.runtime: {runtime} cannot be loaded ({_line(error)})") from None
+        get = f"; pip install {_GET[runtime]}" if runtime in _GET else ""
+        raise NotHere(f"engine.runtime: {runtime} cannot be loaded ({_line(error)}){get}") from None
     bundle.check(engine)
     return Started(engine, runtime, precision)
 
@@ -115,10 +113,13 @@ def _make(bundle: Bundle, runtime: str, threads: int, precision: str) -> Engine:
     except ModuleNotFoundError as error:
         if error.name != name:
             raise
-        raise UserError(
+        raise NotHere(
             f"engine.runtime: this version of rtface has no {runtime}; use openvino or onnxruntime"
         ) from None
-    engine: Engine = module.TensorRtEngine(bundle, precision, runtime)
+    try:
+        engine: Engine = module.TensorRtEngine(bundle, precision, runtime)
+    except UserError as error:  # no library, driver, GPU ...: the CPU runs the same bundle
+        raise NotHere(str(error)) from None
     return engine
 
 

@@ -47,6 +47,10 @@ SKELETON = (
 REFERENCE_SEEDS = (11, 12)
 
 
+class NotHere(UserError):
+    """A runtime or precision that this machine or bundle does not have; nothing is broken."""
+
+
 def edges(names: Sequence[str]) -> list[list[int]]:
     """Return the pairs of places in ``names`` to join in a drawing, where both ends are there."""
     return [[names.index(a), names.index(b)] for a, b in SKELETON if {a, b} <= set(names)]
@@ -103,16 +107,16 @@ class Bundle:
         return self.crop.sure if self.crop else 0.5
 
     def file_of(self, precision: str) -> Path:
-        """Return the file that CPUs run for a precision; UserError if they cannot have it here."""
+        """Return the file that CPUs run for a precision; NotHere if there is none for this one."""
         if precision != "int8":
             return self.folder / "model.onnx"
         if INT8_CPU not in self.about["sha256"]:
-            raise UserError(
+            raise NotHere(
                 f"{self.folder}: has no INT8 network; make one from your own frames: "
                 f"rtface model quantize {self.folder} --video FILE"
             )
         if saturates_here() and not self.about["int8"]["reduced_range"]:
-            raise UserError(
+            raise NotHere(
                 f"{self.folder / INT8_CPU}: needs VNNI, which this processor lacks (its sums would "
                 "overflow); use fp32, or 'rtface model quantize' on this machine"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import openvino as ov
 
-from rtface.engine.bundle import Bundle
+from rtface.engine.bundle import Bundle, NotHere
 from rtface.types import Float32Array, UInt8Image, UserError
 
 #: precision of a network -> what OpenVINO is told to compute in; it would choose BF16 by itself
@@ -32,7 +32,7 @@ class OpenVinoEngine:
         if precision == "bf16" and "BF16" not in core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
-            raise UserError(
+            raise NotHere(
                 "engine.precision: this processor has no BF16 (avx512_bf16 or amx_bf16 of "
                 "/proc/cpuinfo); set it to fp32"
             )

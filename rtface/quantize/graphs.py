@@ -136,7 +136,12 @@ class Quantizer:
             "AddQDQPairToWeight": True,
             "OpTypesToExcludeOutputQuantization": ["Conv"],
         }
-        return self._quantised(list(layers), False, QuantType.QInt8, options)
+        model = onnx.load_from_string(
+            self._quantised(list(layers), False, QuantType.QInt8, options)
+        )
+        _float_for_others(model, layers)
+        data: bytes = model.SerializeToString()
+        return data
 
     def _quantised(
         self, nodes: list[str], reduced_range: bool, activations: Any, options: dict[str, Any]
@@ -161,6 +166,21 @@ class Quantizer:
         onnx.checker.check_model(quantizer.model.model)
         data: bytes = quantizer.model.model.SerializeToString()
         return data
+
+
+def _float_for_others(model: onnx.ModelProto, layers: Collection[str]) -> None:
+    """Give every node but these layers what stood before the Q/DQ pairs that they read."""
+    nodes = model.graph.node
+    before = {n.output[0]: n.input[0] for n in nodes if n.op_type == "QuantizeLinear"}
+    exact = {
+        n.output[0]: before[n.input[0]]
+        for n in nodes
+        if n.op_type == "DequantizeLinear" and n.input[0] in before
+    }
+    for node in nodes:
+        if node.name not in layers:
+            for place, name in enumerate(node.input):
+                node.input[place] = exact.get(name, name)
 
 
 def nearest(name: str, beside: dict[str, list[Any]]) -> set[str]:
