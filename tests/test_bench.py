@@ -136,3 +136,15 @@ def test_camera(tmp_path: Path) -> None:
     assert ours["frames"] > 500  # of 1000
     assert all(0 < row["us per frame"] < 20_000 for row in (ours, bare, manual))
     assert "times the bindings alone" in printed
+
+
+@pytest.mark.timeout(240)
+def test_engine(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "engine")
+    cases = {(row["runtime"], row["beside"], row["pace"]) for row in results["times"]}
+    expected = {("onnxruntime fp32", n, pace) for n in (0, 2) for pace in ("hot", "200 Hz")}
+    assert expected <= cases
+    assert all(0 < row["p50 ms"] <= row["p99 ms"] <= row["p99.9 ms"] for row in results["times"])
+    assert all(limit["peak GOP/s"] > 1 for limit in results["limits"].values())
+    assert all(float(row["p99 px"]) <= 0.5 for row in results["shifts"])
+    assert "one core's limit" in printed

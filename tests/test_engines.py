@@ -17,9 +17,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from programs import SMALL, running
 from test_cli import one_line, rtface
 from videofiles import write
 
+from rtface import subscribe
 from rtface.camera.film import Film
 from rtface.config import parse_rig
 from rtface.engine import RUNTIMES, auto, cpu, make_engine, start_engine
@@ -261,6 +263,17 @@ def test_auto_leaves_out_what_moves_keypoints(
     monkeypatch.setattr(auto, "ALLOWED_PX", 0.0)
     with pytest.raises(UserError, match="moves reference keypoints by"):
         start_engine(bundle, "auto", 1, "int8")
+
+
+def test_a_run_says_what_auto_took(net: Path, tmp_path: Path) -> None:
+    with (
+        running(tmp_path, net, SMALL, runtime="auto") as program,
+        subscribe("cam1", program.data, timeout_s=10) as stream,
+    ):
+        next(iter(stream))
+        model = stream.meta()["model"]
+    assert model["precision"] in RUNTIMES[model["runtime"]]
+    assert model["chosen"].startswith(f"{model['runtime']} {model['precision']} takes ")
 
 
 def test_the_rig_file_says_runtime_and_precision() -> None:
