@@ -23,8 +23,8 @@ from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-#: of an activation's values lie within its range, %; least and largest, 99.99 and entropy were tried
-#: too and differed little
+#: of an activation's values lie within its range, %; least and largest, 99.99 and entropy were
+#: tried too and differed little
 PERCENTILE = 99.999
 #: convolutions of fewer channels stay in float: they are no faster in 8 bits, and the picture
 #: itself is not rounded twice
