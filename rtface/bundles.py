@@ -162,7 +162,12 @@ def _of_table(title: str, rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(title, f"{first}: {', '.join(told)}")] if told else []
 
 
-def verify(path: str | Path, runtime: str = "onnxruntime", threads: int = 1) -> Verified:
+def verify(
+    path: str | Path,
+    runtime: str = "onnxruntime",
+    threads: int = 1,
+    precision: str | None = None,
+) -> Verified:
     """Run a bundle's reference frames on this machine.
 
     Raises
@@ -173,7 +178,7 @@ def verify(path: str | Path, runtime: str = "onnxruntime", threads: int = 1) -> 
     """
     bundle = load_bundle(path)
     _check_weights(bundle)
-    engine = make_engine(bundle, runtime, threads)
+    engine = make_engine(bundle, runtime, threads, precision)
     images, scales, shifts, expected = bundle.reference()
     took, shift, change = [], 0.0, 0.0
     for turn in range(ROUNDS + 1):

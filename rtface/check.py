@@ -14,7 +14,7 @@ import zmq
 
 from rtface.camera import open_camera
 from rtface.config import Rig
-from rtface.engine import make_engine
+from rtface.engine import Started, start_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.loop import Loop
 from rtface.publish import bind
@@ -24,7 +24,7 @@ from rtface.session.video import check_encoder
 from rtface.stages.make import make_stages
 from rtface.timing import timing_of
 from rtface.track import describe, estimator_for, face_mode
-from rtface.types import Engine, UserError
+from rtface.types import UserError
 
 #: what is said of the ways to choose the part of a frame that is tracked
 FACE_MODES = {
@@ -46,15 +46,18 @@ def check_rig(rig: Rig) -> Iterator[tuple[str, str]]:
         At the first thing that would stop a run.
     """
     bundle = load_bundle(rig.engine.bundle)
-    engine = make_engine(bundle, rig.engine.runtime, rig.engine.threads)
+    section = rig.engine
+    started = start_engine(bundle, section.runtime, section.threads, section.precision, section.gpu)
     yield (
         "network",
         f"{bundle.name}: {len(bundle.names)} keypoints from {bundle.input_shape[1]}x"
-        f"{bundle.input_shape[0]} px, {rig.engine.runtime}, {rig.engine.threads} thread(s)",
+        f"{bundle.input_shape[0]} px, {started.label}, {rig.engine.threads} thread(s)",
     )
+    if started.why:
+        yield "  chosen", started.why
     with ExitStack() as rings:
         for name in rig.camera:
-            yield from _check_camera(rig, name, bundle, engine, rings)
+            yield from _check_camera(rig, name, bundle, started, rings)
     if rig.record.folder is not None:
         yield "recording", _check_recording(rig, rig.record.folder)
     stream = rig.stream
@@ -83,19 +86,19 @@ def _check_recording(rig: Rig, folder: str) -> str:
 
 
 def _check_camera(
-    rig: Rig, name: str, bundle: Bundle, engine: Engine, rings: ExitStack
+    rig: Rig, name: str, bundle: Bundle, started: Started, rings: ExitStack
 ) -> Iterator[tuple[str, str]]:
     with closing(open_camera(name, rig.camera[name])) as camera:
         info = camera.info
     if rig.record.folder is not None and rig.record.video != "none":
         check_encoder(info, rig.record.video, rig.record.quality)
     timing_of(rig, name, info)  # reads the file of a calibration
-    estimator = estimator_for(rig, name, bundle, engine, info)
+    estimator = estimator_for(rig, name, bundle, started.engine, info)
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))
     stages = make_stages(rig.camera[name], name, bundle.names, info)
     loop = Loop(rig, name, bundle.names, info, stages, dry=True) if rules_of(rig, name) else None
-    about = describe(rig, name, "check", bundle, info, stages, loop)
+    about = describe(rig, name, "check", bundle, info, started, stages, loop)
     ring = ResultRingWriter(
         name, len(bundle.names), rig.ring.results_s, info.rate_hz, about, about["signals"]
     )

@@ -27,8 +27,15 @@ class EngineSection(Section):
     """Which network runs, and in what."""
 
     bundle: str = Field("default", description="folder with model.onnx and model.json")
-    runtime: Literal["onnxruntime", "null"] = Field(
-        "onnxruntime", description="'null': no network and no input for it, the path alone"
+    runtime: Literal["onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "auto", "null"] = Field(
+        "onnxruntime",
+        description="'auto': the fastest of the CPU's; 'null': no network, the path alone",
+    )
+    precision: Literal["fp32", "bf16", "fp16", "int8"] | None = Field(
+        None, description="fp32 if left out; of 'auto' whichever is fastest and agrees"
+    )
+    gpu: int | None = Field(
+        None, ge=0, le=63, description="of TensorRT: which one; left out: one without a display"
     )
     threads: int = Field(1, ge=1, le=64, description="more only if one core misses the frame")
 

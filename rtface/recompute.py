@@ -87,7 +87,9 @@ def recompute(
             f"{network.folder}: is not the network of this session ({told.get('name')}, "
             f"{str(told.get('sha256'))[:12]}); name its folder with --bundle"
         )
-    engine = make_engine(network, rig.engine.runtime, rig.engine.threads)
+    # as it was live, also where ``auto`` chose; sessions of before had one precision
+    runtime = str(told.get("runtime", rig.engine.runtime))
+    engine = make_engine(network, runtime, rig.engine.threads, told.get("precision") or None)
     estimator = estimator_for(rig, camera, network, engine, recording.about.info)
     if list(network.names) != recording.names:
         raise UserError(f"{network.folder}: has other keypoints than the session")

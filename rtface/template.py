@@ -90,7 +90,10 @@ nuisances = true              # flashes, scanning light in the pupil, a spout, a
 
 [engine]
 bundle = "default"            # or a folder with model.onnx and model.json
-runtime = "onnxruntime"       # "null" runs no network and measures the path alone
+runtime = "onnxruntime"       # or "openvino", "tensorrt", "tensorrt_rtx"; "auto": the fastest of
+                              # the CPU's; "null" runs no network and measures the path alone
+# precision = "fp32"          # or "bf16", "fp16", "int8", where runtime and network have it
+# gpu = 0                     # of TensorRT, as nvidia-smi counts; else one without a display
 threads = 1                   # more only if one core misses the frame budget
 
 [stream]

@@ -11,7 +11,7 @@ from typing import Any
 from rtface import __version__, child, wire
 from rtface.ages import AgeHistogram
 from rtface.config import Rig, parse_rig
-from rtface.engine import make_engine
+from rtface.engine import Started, start_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.engine.null import NullEngine, NullEstimator
 from rtface.event_ring import EventRingWriter
@@ -84,6 +84,7 @@ def describe(
     session: str,
     bundle: Bundle,
     info: CameraInfo,
+    started: Started,
     stages: Stages,
     loop: Loop | None = None,
 ) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def describe(
         "keypoints": list(bundle.names),
         "skeleton": [list(edge) for edge in bundle.skeleton],
         "face": face_mode(rig, camera, bundle),
-        "model": {"name": bundle.name, "sha256": bundle.sha256, "runtime": rig.engine.runtime},
+        "model": model_of(bundle, started),
         "units": {"keypoints": "px of the full frame, x right, y down, centres at integers"},
         "clock": "perf_counter_ns of the machine that runs rtface",
         "signals": lengths,
@@ -112,23 +113,35 @@ def describe(
     }
 
 
+def model_of(bundle: Bundle, started: Started) -> dict[str, str]:
+    """Return what ``meta.`` says of the network; ``chosen`` only where ``auto`` chose."""
+    told = {
+        "name": bundle.name,
+        "sha256": bundle.sha256,
+        "runtime": started.runtime,
+        "precision": started.precision,
+    }
+    return told | ({"chosen": started.why} if started.why else {})
+
+
 def run(line: child.Line) -> None:
     """Track one camera until its ring closes or the supervisor says stop."""
     job = line.job
     rig, camera = parse_rig(job["rig"], "rig"), job["camera"]
     bundle = load_bundle(rig.engine.bundle)
-    engine = make_engine(bundle, rig.engine.runtime, rig.engine.threads)
+    section = rig.engine
+    started = start_engine(bundle, section.runtime, section.threads, section.precision, section.gpu)
     frames = child.frames_of(line, camera)
     if frames is None:
         return
     info = frames.info
-    estimator = estimator_for(rig, camera, bundle, engine, info)
+    estimator = estimator_for(rig, camera, bundle, started.engine, info)
     stages = make_stages(rig.camera[camera], camera, bundle.names, info)
     loop = None
     if rules_of(rig, camera):
         loop = Loop(rig, camera, bundle.names, info, stages, dry=not job.get("armed"))
     with closing(loop) if loop else nullcontext():
-        _track(line, rig, camera, bundle, estimator, frames, stages, loop)
+        _track(line, rig, camera, bundle, started, estimator, frames, stages, loop)
 
 
 def _track(
@@ -136,6 +149,7 @@ def _track(
     rig: Rig,
     camera: str,
     bundle: Bundle,
+    started: Started,
     estimator: PoseEstimator | FacemapEstimator | NullEstimator,
     frames: FrameRingReader,
     stages: Stages,
@@ -151,7 +165,7 @@ def _track(
         before=frames.before,
         loop=loop,
     )
-    meta = describe(rig, camera, session, bundle, info, stages, loop)
+    meta = describe(rig, camera, session, bundle, info, started, stages, loop)
     lengths = meta["signals"]
     with ExitStack() as stack:
         stack.callback(frames.close)
@@ -169,7 +183,7 @@ def _track(
             )
         )
         results.ring.set_state(RUNNING)
-        line.report("ready", model=bundle.name, runtime=rig.engine.runtime)
+        line.report("ready", model=bundle.name, runtime=started.label)
         if stages.motion and stages.motion.note:
             line.report("note", text=f"camera {camera}: {stages.motion.note}")
         beside = _Beside(line, stages.motion, loop, publisher, events, meta, info)

@@ -178,3 +178,15 @@ def test_together(tmp_path: Path) -> None:
     assert all(one["delivered"] > 50 for one in (alone, exact, fast))
     assert alone["motion_us"] < 20 < min(exact["motion_us"], fast["motion_us"])
     assert alone["pupil_us"] < 20 < min(exact["pupil_us"], fast["pupil_us"])
+
+
+@pytest.mark.timeout(240)
+def test_engine(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "engine")
+    cases = {(row["runtime"], row["beside"], row["pace"]) for row in results["times"]}
+    expected = {("onnxruntime fp32", n, pace) for n in (0, 2) for pace in ("hot", "200 Hz")}
+    assert expected <= cases
+    assert all(0 < row["p50 ms"] <= row["p99 ms"] <= row["p99.9 ms"] for row in results["times"])
+    assert all(limit["peak GOP/s"] > 1 for limit in results["limits"].values())
+    assert all(float(row["p99 px"]) <= 0.5 for row in results["shifts"])
+    assert "one core's limit" in printed

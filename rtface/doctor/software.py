@@ -8,16 +8,14 @@ import sys
 import time
 from collections.abc import Iterable
 from importlib import metadata
-from typing import get_args
 
 import numpy as np
 import zmq
 
 from rtface import __version__
-from rtface.config import EngineSection
 from rtface.doctor.finding import FRAME_BYTES, REFERENCE_HZ, Finding, Verdict, fault_of, judged
-from rtface.engine import make_engine
-from rtface.engine.bundle import Bundle, load_bundle
+from rtface.engine import RUNTIMES, make_engine
+from rtface.engine.bundle import Bundle, NotHere, load_bundle
 from rtface.engine.null import NullEngine
 from rtface.facemap_pose import facemap_estimator
 from rtface.pose import PoseEstimator
@@ -26,7 +24,8 @@ from rtface.types import UserError
 #: distribution -> what it is for
 OPTIONAL = {
     "torch": "'rtface train'",
-    "onnx": "'rtface train'",
+    "onnx": "'rtface train' and 'rtface model quantize'",
+    "openvino": 'runtime = "openvino" of a rig',
     "pylsl": "a bridge to Lab Streaming Layer",
     "python-osc": "a bridge to OSC",
 }
@@ -155,19 +154,17 @@ def look_at_engines(path: str) -> list[Finding]:
             f"{bundle.input_shape[1]}x{bundle.input_shape[0]} px",
         )
     ]
-    runtimes = get_args(EngineSection.model_fields["runtime"].annotation)
-    return found + [_try_engine(bundle, runtime) for runtime in runtimes]
+    return found + [_try_engine(bundle, runtime) for runtime in (*RUNTIMES, "null")]
 
 
 def _try_engine(bundle: Bundle, runtime: str) -> Finding:
     start = time.perf_counter()
     try:
         engine = make_engine(bundle, runtime)
+    except NotHere as error:
+        return Finding(f"runtime {runtime}", f"not here: {error}")
     except UserError as error:
         return fault_of(f"runtime {runtime}", error, "export the bundle again")
-    except (ImportError, OSError) as error:
-        remedy = f"pip install --force-reinstall {runtime}"
-        return Finding(f"runtime {runtime}", f"cannot be loaded ({error})", Verdict.FAULT, remedy)
     start_s = time.perf_counter() - start
     if isinstance(engine, NullEngine):
         return judge_engine(runtime, [], start_s, network=False)

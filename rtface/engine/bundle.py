@@ -12,11 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from rtface.engine.cpu import saturates_here
 from rtface.face import Crop, check_names
 from rtface.types import Engine, UserError
 
 DEFAULT = Path(__file__).parent.parent / "models" / "default"
 FORMAT = 1
+#: files of a bundle's quantised network: for CPUs, and for TensorRT, which wants another graph
+INT8_CPU, INT8_TENSORRT = "model.int8.onnx", "model.int8.trt.onnx"
+#: files whose hashes are checked, if model.json has them
+FILES = ("model.onnx", "reference.npz", INT8_CPU, INT8_TENSORRT)
 #: ways from a frame to the input that there are
 NORMALISATIONS = ("percentile-1-99", "facemap")
 #: largest difference from the reference keypoints that counts as the same result, input px
@@ -40,6 +45,10 @@ SKELETON = (
 )
 #: seeds of synthetic mice whose faces are the reference frames
 REFERENCE_SEEDS = (11, 12)
+
+
+class NotHere(UserError):
+    """A runtime or precision that this machine or bundle does not have; nothing is broken."""
 
 
 def edges(names: Sequence[str]) -> list[list[int]]:
@@ -92,10 +101,40 @@ class Bundle:
         """The network's file."""
         return (self.folder / "model.onnx").read_bytes()
 
+    @property
+    def sure(self) -> float:
+        """Scores above this are believed; the peak of an unsure map may lie anywhere."""
+        return self.crop.sure if self.crop else 0.5
+
+    def file_of(self, precision: str) -> Path:
+        """Return the file that CPUs run for a precision; NotHere if there is none for this one."""
+        if precision != "int8":
+            return self.folder / "model.onnx"
+        if INT8_CPU not in self.about["sha256"]:
+            raise NotHere(
+                f"{self.folder}: has no INT8 network; make one from your own frames: "
+                f"rtface model quantize {self.folder} --video FILE"
+            )
+        if saturates_here() and not self.about["int8"]["reduced_range"]:
+            raise NotHere(
+                f"{self.folder / INT8_CPU}: needs VNNI, which this processor lacks (its sums would "
+                "overflow); use fp32, or 'rtface model quantize' on this machine"
+            )
+        return self.folder / INT8_CPU
+
     def reference(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return reference images (N, H, W), scales (N,), shifts (N,), keypoints (N, K, 3)."""
         with np.load(self.folder / "reference.npz", allow_pickle=False) as data:
             return data["image"], data["scale"], data["shift"], data["keypoints"]
+
+    def shift_px(self, engine: Engine) -> float:
+        """Return the largest shift of a sure keypoint of the reference frames, px of the input."""
+        largest = 0.0
+        for image, scale, shift, expected in zip(*self.reference(), strict=True):
+            found = engine.infer(image, float(scale), float(shift))
+            moved = np.hypot(*(found - expected)[expected[:, 2] > self.sure, :2].T)
+            largest = max(largest, float(moved.max(initial=0.0)))
+        return largest
 
     def check(self, engine: Engine) -> None:
         """Run the reference frames; UserError if keypoints moved by more than TOLERANCE_PX."""
@@ -115,8 +154,7 @@ class Bundle:
                     f"{self.folder / 'model.onnx'}: gives keypoints that are not finite numbers; "
                     "its weights are damaged: export the bundle again"
                 )
-            # the peak of an unsure map may lie anywhere
-            sure = keypoints[:, 2] > (self.crop.sure if self.crop else 0.5)
+            sure = keypoints[:, 2] > self.sure
             moved = np.abs(found[sure, :2] - keypoints[sure, :2])
             if not np.all(moved <= TOLERANCE_PX):
                 raise UserError(
@@ -162,21 +200,30 @@ def load_bundle(path: str | Path) -> Bundle:
         )
         if bundle.crop:
             check_names(bundle.names)
-        hashes = dict(about["sha256"])
-        reference_hash = hashes["reference.npz"]
+        hashes = {str(name): str(value) for name, value in about["sha256"].items()}
+        _check_int8(about, hashes)
     except KeyError as error:
         raise UserError(f"{manifest}: {error.args[0]}: missing; {remedy}") from None
     except (TypeError, ValueError) as error:
         raise UserError(f"{manifest}: wrong contents ({error}); {remedy}") from None
-    for name, expected in (("model.onnx", bundle.sha256), ("reference.npz", reference_hash)):
+    for name in FILES:
+        if name not in hashes:
+            continue
         try:
             data = (folder / name).read_bytes()
         except OSError as error:
             raise UserError(f"{folder / name}: {error.strerror}; {remedy}") from None
-        if hashlib.sha256(data).hexdigest() != expected:
+        if hashlib.sha256(data).hexdigest() != hashes[name]:
             raise UserError(f"{folder / name}: damaged (its hash is not model.json's); {remedy}")
     try:
         bundle.reference()
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{folder / 'reference.npz'}: wrong contents ({error}); {remedy}") from None
     return bundle
+
+
+def _check_int8(about: dict[str, Any], hashes: dict[str, str]) -> None:
+    """Raise KeyError or TypeError where a quantised file is not described."""
+    hashes["reference.npz"]
+    if INT8_CPU in hashes and not isinstance(about["int8"]["reduced_range"], bool):
+        raise TypeError("int8.reduced_range: is neither true nor false")

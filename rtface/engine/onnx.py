@@ -16,9 +16,16 @@ class OnnxEngine:
 
     One intra-op thread runs in the caller's thread: no pool and no hand-over. Spinning is off
     because it takes whole cores from the rest of the rig and makes p99 worse.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    threads : int
+    precision : str
+        ``fp32``, or ``int8`` (what is quantised in the bundle's file; the rest of it is FP32).
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 1, precision: str = "fp32") -> None:
         self.names = bundle.names
         self.input_shape = bundle.input_shape
         options = ort.SessionOptions()
@@ -27,10 +34,10 @@ class OnnxEngine:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        path = bundle.folder / "model.onnx"
+        path = bundle.file_of(precision)
         try:
             self._session = ort.InferenceSession(
-                bundle.onnx, options, providers=["CPUExecutionProvider"]
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen private types
             raise UserError(f"{path}: {_why_not_loaded(error)}") from None
@@ -40,6 +47,13 @@ class OnnxEngine:
             raise UserError(
                 f"{path}: inputs and outputs are {found}, "
                 "not image, scale, shift -> keypoints; export the bundle again"
+            )
+        shapes = {i.name: i.shape for i in self._session.get_inputs()}
+        if any(not isinstance(n, int) for shape in shapes.values() for n in shape):
+            told = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+            raise UserError(
+                f"{path}: inputs have open dimensions ({told}); export the bundle again with "
+                "fixed ones"
             )
         self._scale = np.zeros((), np.float32)
         self._shift = np.zeros((), np.float32)

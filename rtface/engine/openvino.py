@@ -1,0 +1,114 @@
+"""OpenVINO on the CPU: often the fastest there, and the one with BF16."""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino as ov
+
+from rtface.engine.bundle import Bundle, NotHere
+from rtface.types import Float32Array, UInt8Image, UserError
+
+#: precision of a network -> what OpenVINO is told to compute in; it would choose BF16 by itself
+_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
+
+
+class OpenVinoEngine:
+    """Runs a bundle in OpenVINO; belongs to one thread.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    threads : int
+    precision : str
+        ``fp32``, ``bf16`` (only where the processor has it) or ``int8`` (only what is quantised in
+        the bundle's file; the rest of it is FP32).
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1, precision: str = "fp32") -> None:
+        self.names = bundle.names
+        self.input_shape = bundle.input_shape
+        path = bundle.file_of(precision)
+        core = ov.Core()
+        if precision == "bf16" and "BF16" not in core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            raise NotHere(
+                "engine.precision: this processor has no BF16 (avx512_bf16 or amx_bf16 of "
+                "/proc/cpuinfo); set it to fp32"
+            )
+        try:
+            model = core.read_model(path.read_bytes())
+        except Exception as error:  # noqa: BLE001 - RuntimeError and others, as the file has it
+            raise UserError(f"{path}: OpenVINO cannot load it ({_reason(error)})") from None
+        found = [name for port in (*model.inputs, *model.outputs) for name in _names(port)]
+        if set(found) != {"image", "scale", "shift", "keypoints"}:
+            raise UserError(
+                f"{path}: inputs and outputs are {found}, "
+                "not image, scale, shift -> keypoints; export the bundle again"
+            )
+        if any(port.partial_shape.is_dynamic for port in model.inputs):
+            shapes = [str(port.partial_shape) for port in model.inputs]
+            raise UserError(
+                f"{path}: inputs have open dimensions ({', '.join(shapes)}); export the bundle "
+                "again with fixed ones"
+            )
+        try:
+            compiled = core.compile_model(
+                model,
+                "CPU",
+                {
+                    "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                    "PERFORMANCE_HINT": "LATENCY",
+                    "INFERENCE_NUM_THREADS": threads,
+                    "NUM_STREAMS": 1,
+                    # a pinned thread waits for its core while others are free
+                    "ENABLE_CPU_PINNING": False,
+                    "CACHE_DIR": "",
+                },
+            )
+        except Exception as error:  # noqa: BLE001 - as above
+            raise UserError(f"{path}: OpenVINO cannot compile it ({_reason(error)})") from None
+        if (got := compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != (
+            _HINTS[precision]
+        ):
+            raise UserError(f"{path}: OpenVINO computes in {got}, not {precision}; set another")
+        self._request = compiled.create_infer_request()
+        # OpenVINO reads these arrays in place
+        self._image = np.zeros(self.input_shape, bundle.input_dtype)
+        self._scale, self._shift = np.zeros((), np.float32), np.zeros((), np.float32)
+        feed = {"image": self._image, "scale": self._scale, "shift": self._shift}
+        try:
+            for name, array in feed.items():
+                self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+            self._request.infer()
+        except Exception as error:  # noqa: BLE001 - as above
+            raise UserError(
+                f"{path}: does not run on a {self.input_shape} image ({_reason(error)})"
+            ) from None
+        self._keypoints = self._request.get_tensor("keypoints").data
+        if self._keypoints.shape != (len(self.names), 3):
+            raise UserError(
+                f"{path}: gives keypoints of shape {self._keypoints.shape}, "
+                f"but model.json names {len(self.names)}; export the bundle again"
+            )
+
+    def infer(self, image: UInt8Image, scale: float, shift: float) -> Float32Array:
+        """Return (K, 3) float32 x, y (input px) and score; a new array each call."""
+        np.copyto(self._image, image)
+        self._scale[...] = scale
+        self._shift[...] = shift
+        self._request.infer()
+        keypoints: Float32Array = self._keypoints.copy()
+        return keypoints
+
+
+def _names(port: ov.Output) -> list[str]:
+    known = {"image", "scale", "shift", "keypoints"} & set(port.get_names())
+    return sorted(known) or sorted(port.get_names())[:1] or ["(no name)"]
+
+
+def _reason(error: Exception) -> str:
+    """Return the line that tells: those before it are places in OpenVINO's source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (told or lines or [repr(error)])[0][:200]
