@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from rules_cases import (
 from rtface.rules import Stage, decide
 from rtface.rules.check import check_rules
 from rtface.rules.limits import Limits
-from rtface.rules_config import RuleSection
+from rtface.rules.replay import Seen, replay
+from rtface.rules_config import LOOP_TEMPLATE, ClosedLoop, LoopSection, RuleSection
 from rtface.types import Flag, Pose, UserError
 
 LOW, HIGH = 90.0, 110.0
@@ -234,6 +236,49 @@ def test_stages_and_replay_agree() -> None:
     assert all(d.decided_ns == d.exposure_ns + 10**6 for d in at_once if d.rule == "pose")
 
 
+def test_a_recording_replays_exactly(tmp_path: Path) -> None:
+    """Armed, disarmed and silent in between, with a function that is too slow once."""
+    (tmp_path / "my_rule.py").write_text(
+        "import time\n"
+        "def rule(ledger, pose, signals):\n"
+        "    time.sleep(0.002 if ledger.frame_seq == 150 else 0)\n"
+        "    return pose.xy[0, 0] > 102\n"
+    )
+    limits = {"refractory_ms": 15.0, "pulse_ms": 1.0, "sham": 0.4, "output": "laser"}
+    made = loop(
+        {
+            "puff": {
+                "when": "nose(tip).x > 100 px",
+                "blocks": {"on_s": 0.3, "off_s": 0.2},
+                **limits,
+            },
+            "mine": {"python": "my_rule.py", "budget_us": 90.0, **limits},
+        }
+    )
+    rng = np.random.default_rng(5)
+    live = make(made, folder=tmp_path)
+    frames, decided, notices = [], [], []
+    for i in range(400):
+        at_ns = START_NS + i * PERIOD_NS
+        if i in (20, 120, 260):
+            live.arm(at_ns + 1_000, "command", 2.0)
+        if i == 90:
+            live.disarm(at_ns + 1_000, "command")
+        live.watch(at_ns + 1_000)
+        light = {"lines": 0, "brightness": 100.0 + 30 * (i % 50 == 7)}
+        one = Seen(ledger(i), Pose(keypoints(rng.normal(100, 5))), {}, light)
+        frames.append(one)
+        decided += decide(live, one.ledger, one.pose, one.signals, **light)
+        notices += live.notices()
+    again = make(made, folder=tmp_path, clock_ns=None)
+    assert list(map(repr, replay(again, frames, notices))) == list(map(repr, decided))
+    assert {d.outcome for d in decided} == {"fired", "sham", "suppressed"}
+    assert {"disarmed", "off block", "refractory"} <= {d.why for d in decided}
+    assert "rule disarmed" in [notice.what for notice in notices]
+    other = make(made, folder=tmp_path, clock_ns=None, seed=2)
+    assert list(map(repr, replay(other, frames, notices))) != list(map(repr, decided))
+
+
 def test_a_forecast_fires_earlier() -> None:
     xs = [50.0] * 20 + [50 + 4.0 * i for i in range(30)]
     now = fired(run(make(rig()), xs))
@@ -303,6 +348,18 @@ def test_a_file_that_cannot_be_run(tmp_path: Path) -> None:
 def test_tables_that_cannot_work(rule: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         loop({"puff": {"when": "nose(tip).x > 1 px", "output": "laser", **rule}})
+
+
+def test_the_template_is_what_there_is() -> None:
+    text = "\n".join(line.removeprefix("# ") for line in LOOP_TEMPLATE.splitlines())
+    given = tomllib.loads(text)
+    made = ClosedLoop.model_validate(given)
+    check_rules(made, "cam1", ["cam1"], NAMES, LAYOUT, 0.01)
+    assert set(given["rule"]["puff"]) == set(RuleSection.model_fields) - {"python"}
+    assert set(given["loop"]) == set(LoopSection.model_fields)
+    # what stands in it uncommented is the default
+    shown = tomllib.loads(LOOP_TEMPLATE)["loop"]
+    assert shown == {key: getattr(LoopSection(), key) for key in shown}
 
 
 def test_hazard_takes_only_lines_that_are_fail_safe() -> None:

@@ -28,7 +28,7 @@ from rtface.rules.parse import (
 from rtface.rules.units import ONE, PX, RAD, SD, S, Unit
 
 #: time constant of the filter behind ``forecast`` where none is given, s
-FOLLOW_S = 0.02
+FOLLOW_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
