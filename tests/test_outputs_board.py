@@ -78,7 +78,9 @@ def get_up(line: SerialOutput) -> None:
 def fire(line: SerialOutput, n: int, width_us: int) -> list[LineEvent]:
     assert line.fire(Pulse(n, "puff", n, 0, width_us)) is not None
     over = {"off", "refused", "lost", "down"}
-    return tend(line, 3, lambda events: over & set(whats(events)))
+    events = tend(line, 3, lambda events: over & set(whats(events)))
+    # this machine may run the board late; a note says so
+    return [event for event in events if event.what != "note"]
 
 
 @pytest.mark.parametrize("kind", BOARDS)
@@ -128,7 +130,7 @@ def test_a_busy_line_and_an_order_to_be_idle(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("kind", BOARDS)
+@pytest.mark.parametrize("kind", [pytest.param("twin", marks=pytest.mark.slow), BOARDS[1]])
 def test_the_line_goes_idle_when_we_die_in_a_pulse(kind: str, how: int, tmp_path: Path) -> None:
     limits = {"max_pulse_us": 30_000_000, "max_duty": 1000, "watchdog_us": 100_000}
     with a_board(kind, tmp_path, **limits) as one:

@@ -244,7 +244,7 @@ def test_a_recording_replays_exactly(tmp_path: Path) -> None:
         "    time.sleep(0.002 if ledger.frame_seq == 150 else 0)\n"
         "    return pose.xy[0, 0] > 102\n"
     )
-    limits = {"refractory_ms": 15.0, "pulse_ms": 1.0, "sham": 0.4, "output": "laser"}
+    limits = {"refractory_ms": 35.0, "pulse_ms": 1.0, "sham": 0.4, "output": "laser"}
     made = loop(
         {
             "puff": {
