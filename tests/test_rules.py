@@ -26,6 +26,7 @@ from rules_cases import (
 
 from rtface.rules import Stage, decide
 from rtface.rules.check import check_rules
+from rtface.rules.light import LightGate
 from rtface.rules.limits import Limits
 from rtface.rules.replay import Seen, replay
 from rtface.rules_config import LOOP_TEMPLATE, ClosedLoop, LoopSection, RuleSection
@@ -380,6 +381,35 @@ def test_until_lies_on_the_right_side() -> None:
     for when, until in (("nose(tip).x > 1 px", "2 px"), ("nose(tip).x < 1 px", "0 px")):
         with pytest.raises(UserError, match=r"rule.puff.until: lies .* the threshold of when"):
             check_rules(rig(when, until=until), "cam1", ["cam1"], NAMES, LAYOUT, 0.01)
+
+
+@pytest.mark.parametrize(("pulse_ms", "duty"), [(10.0, 0.05), (100.0, 0.3), (300.0, 0.1)])
+def test_duty_over_a_minute_of_wanting(pulse_ms: float, duty: float) -> None:
+    section = RuleSection(
+        output="laser", when="1", pulse_ms=pulse_ms, refractory_ms=pulse_ms, max_duty=duty
+    )
+    limits, times = Limits(section), []
+    for now in range(START_NS, START_NS + 60 * 10**9, 7_000_000):
+        if not limits.forbid(now):
+            limits.fire(now)
+            times.append(now)
+    starts, pulse_ns = np.array(times, np.int64), round(pulse_ms * 1e6)
+    parts = []
+    for end in np.concatenate([starts, starts + pulse_ns]):
+        on = np.minimum(starts + pulse_ns, end) - np.maximum(starts, end - 10**10)
+        parts.append(np.clip(on, 0, None).sum() / 1e10)
+    assert 0.8 * duty < max(parts) <= duty + 1e-9
+
+
+def test_which_frames_a_pulse_spoils() -> None:
+    """Frames every 10 ms, exposed 2 ms, known to 1 ms; our light from 100 to 105 ms."""
+    gate = LightGate(10_000_000, 2_000_000, None, 0.08)
+    ms = 1_000_000
+    gate.lit(100 * ms, 105 * ms)
+    # the last part of an exposure, and the first part of the one before, count; so do errors
+    cases = {97: "", 98: "our own light", 107: "our own light", 116: "our own light", 118: ""}
+    for t_ms, why in cases.items():
+        assert gate(t_ms * ms, 1 * ms, 0, np.nan) == why
 
 
 @settings(max_examples=150, deadline=None)
