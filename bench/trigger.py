@@ -18,7 +18,7 @@ from typing import Any
 import _report
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(_report.ROOT / "tests"))
 
 import board
 from replier import replying

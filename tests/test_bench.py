@@ -159,3 +159,22 @@ def test_camera(tmp_path: Path) -> None:
     assert ours["frames"] > 500  # of 1000
     assert all(0 < row["us per frame"] < 20_000 for row in (ours, bare, manual))
     assert "times the bindings alone" in printed
+
+
+@pytest.mark.timeout(120)
+def test_trigger(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "trigger")
+    assert len(results["latency"]) == 8
+    for row in results["latency"] + results["rules"]:
+        assert row["p50_us"] <= row["p99_us"] <= row["max_us"] < 30e6
+    for row in results["latency"]:
+        assert row["arrived"] == row["fired"] > 30  # of 100
+    assert "receiving end" in printed
+
+
+@pytest.mark.timeout(120)
+def test_forecast(tmp_path: Path) -> None:
+    results, _ = run(tmp_path, "forecast")
+    for row in results["rows"]:
+        assert 0 < float(row["all 5 ms"]) < 20
+    assert {row["filter"] for row in results["rows"]} >= {"hold", "kalman 5 ms"}

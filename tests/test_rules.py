@@ -377,6 +377,27 @@ def test_hazard_takes_only_lines_that_are_fail_safe() -> None:
     loop(rule, output={"laser": {"kind": "serial", "port": "/dev/ttyACM0"}})
 
 
+def test_a_camera_that_is_too_slow() -> None:
+    with pytest.raises(UserError, match="has 15 frames per second, and rules need 20"):
+        check_rules(rig(), "cam1", ["cam1"], NAMES, LAYOUT, 1 / 15)
+
+
+def test_rules_of_two_cameras() -> None:
+    rules = {
+        "a": {"when": "nose(tip).x > 1 px", "output": "laser"},
+        "b": {"when": "nose(tip).y > 1 px", "output": "other", "camera": "cam2"},
+    }
+    made = loop(rules, output={"laser": {"kind": "dry"}, "other": {"kind": "dry"}})
+    for camera, expected in (("cam1", {"a"}), ("cam2", {"b"})):
+        names = check_rules(made, camera, ["cam1", "cam2"], NAMES, LAYOUT, 0.01)
+        assert set(names) == expected
+    with pytest.raises(UserError, match=r"rule\.b\.camera: there is no camera 'cam2'"):
+        check_rules(made, "cam1", ["cam1"], NAMES, LAYOUT, 0.01)
+    rules["b"]["output"] = "laser"
+    with pytest.raises(ValueError, match="each camera needs a line of its own"):
+        loop(rules)
+
+
 def test_until_lies_on_the_right_side() -> None:
     for when, until in (("nose(tip).x > 1 px", "2 px"), ("nose(tip).x < 1 px", "0 px")):
         with pytest.raises(UserError, match=r"rule.puff.until: lies .* the threshold of when"):
