@@ -64,24 +64,24 @@ class Judged(NamedTuple):
     scoring: Scoring
 
 
-def judge(shop: Workshop, folds: int, anchor: bool, every: int = 1) -> Judged:
+def judge(shop: Workshop, folds: Sequence[int], anchor: bool, every: int = 1) -> Judged:
     """Make the networks that are missing and let them look at what they never saw.
 
     With ``every`` above 1 at a part of it only.
     """
-    done = [_fold(shop, fold, every) for fold in range(folds)]
+    done = [_fold(shop, fold, every) for fold in folds]
     other: dict[int, np.ndarray] = {}
     if anchor:
-        engine = predictions.TorchEngine(shop.anchor(0), fmnet.decode, KEYPOINTS)
-        other[0] = predictions.through(engine, done[0].stills, done[0].said.boxes)
-    seen = split(shop.facemap, 0)[0][::every]
+        engine = predictions.TorchEngine(shop.anchor(folds[0]), fmnet.decode, KEYPOINTS)
+        other[folds[0]] = predictions.through(engine, done[0].stills, done[0].said.boxes)
+    seen = split(shop.facemap, folds[0])[0][::every]
     judging = [still for still in done[0].stills if still.group == HELD_OUT_VIDEO]
     scorings = [_scoring([one for one in done if one is not left] or done) for left in done]
     scored = [_rescore(one, scoring) for one, scoring in zip(done, scorings, strict=True)]
     flat = evaluate.mean_label(np.stack([still.points for still in seen]))
-    learned = predictions.predict(load_bundle(shop.bundle(0)), seen)
+    learned = predictions.predict(load_bundle(shop.bundle(folds[0])), seen)
     outlines = [_across(stills) for stills in (seen, judging)]
-    rest = {name: _rest(shop, shop.data_dir / name, anchor, every) for name in CLIPS}
+    rest = {name: _rest(shop, folds[0], shop.data_dir / name, anchor, every) for name in CLIPS}
     return Judged(scored, other, flat, learned, outlines, rest, _scoring(done))
 
 
@@ -98,12 +98,12 @@ def _across(stills: Sequence[Still]) -> np.ndarray:
 
 
 def _rest(
-    shop: Workshop, clip: Path, anchor: bool, every: int
+    shop: Workshop, fold: int, clip: Path, anchor: bool, every: int
 ) -> dict[str, list[measures.Stillness]]:
     """Return how still each network's keypoints are in the quiet half of a clip."""
     images = np.stack(list(read_frames(clip)))
     images = images[: max(10, len(images) // every)]
-    bundle = load_bundle(shop.bundle(0))
+    bundle = load_bundle(shop.bundle(fold))
     engine = make_engine(bundle, "onnxruntime")
     finder = finder_for(bundle.crop, engine, images.shape[1:])
     found = [
@@ -113,7 +113,7 @@ def _rest(
     engines: dict[str, Engine] = {"rtface": engine}
     if anchor:
         engines["Facemap's shape"] = predictions.TorchEngine(
-            shop.anchor(0), fmnet.decode, KEYPOINTS
+            shop.anchor(fold), fmnet.decode, KEYPOINTS
         )
     quiet = measures.quiet_steps(images.astype(np.float32))
     still = {}

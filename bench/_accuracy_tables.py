@@ -51,7 +51,7 @@ def _video(judged: Judged) -> Rows:
     averaged = measures.distances(np.mean(places, 0), truth)
     flat = measures.distances(np.broadcast_to(judged.constant, truth.shape), truth)
     first = judged.folds[0].of(video=True)
-    other = judged.anchor.get(0)
+    other = judged.anchor.get(judged.folds[0].fold)
     rows: Rows = []
     for part in PARTS:
         if part == "pupil":
@@ -116,7 +116,7 @@ def _animals(judged: Judged) -> Rows:
 def _beside_anchor(judged: Judged) -> Rows:
     """Return the first fold's animals for our network and for Facemap's shape."""
     one = judged.folds[0]
-    other = one.said._replace(found=judged.anchor[0])
+    other = one.said._replace(found=judged.anchor[judged.folds[0].fold])
     return [
         _animal_row("fold 0", pick(one.said, one.of(video=False))),
         _animal_row("fold 0, Facemap's shape", pick(other, one.of(video=False))),

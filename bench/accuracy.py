@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default, help="folder of real recordings")
     parser.add_argument("--work", type=Path, default=_report.ROOT / "bench" / "out" / "networks")
     parser.add_argument("--no-anchor", action="store_true", help="without Facemap's shape (hours)")
-    parser.add_argument("--folds", type=int, default=4, choices=range(1, 5), help="how many")
+    parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3], help="which")
     parser.add_argument("--ship", type=Path, help="also write the bundle to be shipped, here")
     parser.add_argument("--ship-fold", type=int, help="of a fold's network, not of everything")
     parser.add_argument("--peaks", action="store_true", help="ship scores that are bare peaks")
@@ -58,13 +58,17 @@ def run(args: argparse.Namespace) -> None:
         which = recipe.QUICK if args.quick else recipe.Recipe()
         work = args.work / "quick" if args.quick else args.work
         shop = recipe.Workshop(work, args.data, which, report)
-        folds = 1 if args.quick else args.folds
+        folds = [0] if args.quick else args.folds
         judged = _accuracy.judge(shop, folds, not args.no_anchor, 14 if args.quick else 1)
         _accuracy.draw(judged, work / "worst")
-        own = _accuracy_own.own_mouse(shop, args.quick)
+        own = None
+        if _accuracy_own.FOLD in folds:
+            own = _accuracy_own.own_mouse(shop, args.quick)
         if args.ship:
             network = shop.network(args.ship_fold)
-    tables = {**pages.tables(judged), "Tuned to an animal it never saw": own}
+    tables = pages.tables(judged)
+    if own:
+        tables["Tuned to an animal it never saw"] = own
     for title, rows in tables.items():
         _report.table(title, rows)
     print(f"the worst stills of each network: {work / 'worst'}")

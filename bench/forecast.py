@@ -45,6 +45,7 @@ def filters(period_s: float) -> dict[str, Callable[[], Any]]:
         "hold": Hold,
         "one_euro 10 ms": lambda: OneEuro(0.01, 100.0),
         "one_euro 10 ms, fast speed": lambda: OneEuro(0.01, 100.0, 0.01),
+        "kalman 2.5 ms": lambda: Kalman(period_s, 0.0025),
         "kalman 5 ms": lambda: Kalman(period_s, 0.005),
         "kalman 10 ms": lambda: Kalman(period_s, 0.01),
         "kalman 20 ms": lambda: Kalman(period_s, 0.02),

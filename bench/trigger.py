@@ -1,20 +1,24 @@
 """From a decision to the line, per output, as the receiving end sees it; and what rules cost.
 
-The board is simulated (the firmware's logic on a pseudo-terminal) and Open Ephys is a REP server;
+The board is the reference firmware, compiled for this machine, on a pseudo-terminal (its twin in
+Python where there is no g++), and Open Ephys is a REP server;
 both run in processes of their own and write down ``perf_counter_ns``.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import _report
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(_report.ROOT / "tests"))
 
 import board
 from replier import replying
@@ -76,16 +80,20 @@ def rows_of(
 
 def bench_board(hz: float, n: int) -> list[dict[str, Any]]:
     limits = {"max_pulse_us": 100_000, "max_duty": 1000, "watchdog_us": 200_000}
-    with board.running(**limits) as one:
+    name, run = "serial, simulated board", board.running(**limits)
+    if shutil.which("g++"):
+        name, folder = "serial, compiled firmware", Path(tempfile.mkdtemp())
+        run = board.running_firmware(folder, **limits)
+    with run as one:
         section = SerialSection(kind="serial", port=one.port)
         decided, handed, events = drive(SerialOutput("laser", section, WIDTH_US), hz, n)
         rises = [t for level, t in one.changes if level]
     fired = [event.n for event in events if event.what == "on"]
-    if len(rises) != len(fired):
-        print(f"board: {len(rises)} rises, {len(fired)} acknowledged")
+    refused = Counter(e.detail["why"] for e in events if e.what in ("refused", "lost", "down"))
+    print(f"board at {hz:g}/s: {len(rises)} rises, {len(fired)} acknowledged; not: {dict(refused)}")
     # some are refused: on a busy machine the board ends a pulse too late for the next
     kept = [decided[i] for i in fired], [handed[i] for i in fired]
-    return rows_of("serial, simulated board", hz, *kept, rises[: len(fired)])
+    return rows_of(name, hz, *kept, rises[: len(fired)])
 
 
 def bench_plugin(hz: float, n: int) -> list[dict[str, Any]]:

@@ -143,7 +143,7 @@ class RuleSection(Section):
         "when the light comes on",
     )
     follow_ms: float = Field(
-        20.0, ge=1, le=1000, description="time in which the forecast follows a turn, ms"
+        5.0, ge=1, le=1000, description="time in which the forecast follows a turn, ms"
     )
 
     max_age_ms: float = Field(
@@ -287,7 +287,7 @@ LOOP_TEMPLATE = """\
 # dwell_ms = 0.0              # has to last so long first
 # repeat = false              # true: again while it lasts, after refractory_ms
 # forecast_ms = "light"       # compare what will be when the light comes on, or in so many ms
-# follow_ms = 20.0            # of the forecast: smaller follows turns sooner, and is noisier
+# follow_ms = 5.0             # of the forecast: smaller follows turns sooner, and is noisier
 # max_age_ms = 50.0           # from the exposure to the decision
 # refractory_ms = 100.0
 # max_per_s = 20

@@ -190,3 +190,22 @@ def test_engine(tmp_path: Path) -> None:
     assert all(limit["peak GOP/s"] > 1 for limit in results["limits"].values())
     assert all(float(row["p99 px"]) <= 0.5 for row in results["shifts"])
     assert "one core's limit" in printed
+
+
+@pytest.mark.timeout(120)
+def test_trigger(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "trigger")
+    assert len(results["latency"]) == 8
+    for row in results["latency"] + results["rules"]:
+        assert row["p50_us"] <= row["p99_us"] <= row["max_us"] < 30e6
+    for row in results["latency"]:
+        assert row["arrived"] == row["fired"] > 30  # of 100
+    assert "receiving end" in printed
+
+
+@pytest.mark.timeout(120)
+def test_forecast(tmp_path: Path) -> None:
+    results, _ = run(tmp_path, "forecast")
+    for row in results["rows"]:
+        assert 0 < float(row["all 5 ms"]) < 20
+    assert {row["filter"] for row in results["rows"]} >= {"hold", "kalman 5 ms"}

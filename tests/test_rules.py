@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from rules_cases import (
 
 from rtface.rules import Stage, decide
 from rtface.rules.check import check_rules
+from rtface.rules.light import LightGate
 from rtface.rules.limits import Limits
-from rtface.rules_config import RuleSection
+from rtface.rules.replay import Seen, replay
+from rtface.rules_config import LOOP_TEMPLATE, ClosedLoop, LoopSection, RuleSection
 from rtface.types import Flag, Pose, UserError
 
 LOW, HIGH = 90.0, 110.0
@@ -234,6 +237,49 @@ def test_stages_and_replay_agree() -> None:
     assert all(d.decided_ns == d.exposure_ns + 10**6 for d in at_once if d.rule == "pose")
 
 
+def test_a_recording_replays_exactly(tmp_path: Path) -> None:
+    """Armed, disarmed and silent in between, with a function that is too slow once."""
+    (tmp_path / "my_rule.py").write_text(
+        "import time\n"
+        "def rule(ledger, pose, signals):\n"
+        "    time.sleep(0.002 if ledger.frame_seq == 150 else 0)\n"
+        "    return pose.xy[0, 0] > 102\n"
+    )
+    limits = {"refractory_ms": 35.0, "pulse_ms": 1.0, "sham": 0.4, "output": "laser"}
+    made = loop(
+        {
+            "puff": {
+                "when": "nose(tip).x > 100 px",
+                "blocks": {"on_s": 0.3, "off_s": 0.2},
+                **limits,
+            },
+            "mine": {"python": "my_rule.py", "budget_us": 90.0, **limits},
+        }
+    )
+    rng = np.random.default_rng(5)
+    live = make(made, folder=tmp_path)
+    frames, decided, notices = [], [], []
+    for i in range(400):
+        at_ns = START_NS + i * PERIOD_NS
+        if i in (20, 120, 260):
+            live.arm(at_ns + 1_000, "command", 2.0)
+        if i == 90:
+            live.disarm(at_ns + 1_000, "command")
+        live.watch(at_ns + 1_000)
+        light = {"lines": 0, "brightness": 100.0 + 30 * (i % 50 == 7)}
+        one = Seen(ledger(i), Pose(keypoints(rng.normal(100, 5))), {}, light)
+        frames.append(one)
+        decided += decide(live, one.ledger, one.pose, one.signals, **light)
+        notices += live.notices()
+    again = make(made, folder=tmp_path, clock_ns=None)
+    assert list(map(repr, replay(again, frames, notices))) == list(map(repr, decided))
+    assert {d.outcome for d in decided} == {"fired", "sham", "suppressed"}
+    assert {"disarmed", "off block", "refractory"} <= {d.why for d in decided}
+    assert "rule disarmed" in [notice.what for notice in notices]
+    other = make(made, folder=tmp_path, clock_ns=None, seed=2)
+    assert list(map(repr, replay(other, frames, notices))) != list(map(repr, decided))
+
+
 def test_a_forecast_fires_earlier() -> None:
     xs = [50.0] * 20 + [50 + 4.0 * i for i in range(30)]
     now = fired(run(make(rig()), xs))
@@ -305,6 +351,18 @@ def test_tables_that_cannot_work(rule: dict[str, Any], says: str) -> None:
         loop({"puff": {"when": "nose(tip).x > 1 px", "output": "laser", **rule}})
 
 
+def test_the_template_is_what_there_is() -> None:
+    text = "\n".join(line.removeprefix("# ") for line in LOOP_TEMPLATE.splitlines())
+    given = tomllib.loads(text)
+    made = ClosedLoop.model_validate(given)
+    check_rules(made, "cam1", ["cam1"], NAMES, LAYOUT, 0.01)
+    assert set(given["rule"]["puff"]) == set(RuleSection.model_fields) - {"python"}
+    assert set(given["loop"]) == set(LoopSection.model_fields)
+    # what stands in it uncommented is the default
+    shown = tomllib.loads(LOOP_TEMPLATE)["loop"]
+    assert shown == {key: getattr(LoopSection(), key) for key in shown}
+
+
 def test_hazard_takes_only_lines_that_are_fail_safe() -> None:
     rule = {"puff": {"when": "nose(tip).x > 1 px", "output": "laser", "hazard": True}}
     kinds: dict[str, dict[str, str]] = {
@@ -319,10 +377,60 @@ def test_hazard_takes_only_lines_that_are_fail_safe() -> None:
     loop(rule, output={"laser": {"kind": "serial", "port": "/dev/ttyACM0"}})
 
 
+def test_a_camera_that_is_too_slow() -> None:
+    with pytest.raises(UserError, match="has 15 frames per second, and rules need 20"):
+        check_rules(rig(), "cam1", ["cam1"], NAMES, LAYOUT, 1 / 15)
+
+
+def test_rules_of_two_cameras() -> None:
+    rules = {
+        "a": {"when": "nose(tip).x > 1 px", "output": "laser"},
+        "b": {"when": "nose(tip).y > 1 px", "output": "other", "camera": "cam2"},
+    }
+    made = loop(rules, output={"laser": {"kind": "dry"}, "other": {"kind": "dry"}})
+    for camera, expected in (("cam1", {"a"}), ("cam2", {"b"})):
+        names = check_rules(made, camera, ["cam1", "cam2"], NAMES, LAYOUT, 0.01)
+        assert set(names) == expected
+    with pytest.raises(UserError, match=r"rule\.b\.camera: there is no camera 'cam2'"):
+        check_rules(made, "cam1", ["cam1"], NAMES, LAYOUT, 0.01)
+    rules["b"]["output"] = "laser"
+    with pytest.raises(ValueError, match="each camera needs a line of its own"):
+        loop(rules)
+
+
 def test_until_lies_on_the_right_side() -> None:
     for when, until in (("nose(tip).x > 1 px", "2 px"), ("nose(tip).x < 1 px", "0 px")):
         with pytest.raises(UserError, match=r"rule.puff.until: lies .* the threshold of when"):
             check_rules(rig(when, until=until), "cam1", ["cam1"], NAMES, LAYOUT, 0.01)
+
+
+@pytest.mark.parametrize(("pulse_ms", "duty"), [(10.0, 0.05), (100.0, 0.3), (300.0, 0.1)])
+def test_duty_over_a_minute_of_wanting(pulse_ms: float, duty: float) -> None:
+    section = RuleSection(
+        output="laser", when="1", pulse_ms=pulse_ms, refractory_ms=pulse_ms, max_duty=duty
+    )
+    limits, times = Limits(section), []
+    for now in range(START_NS, START_NS + 60 * 10**9, 7_000_000):
+        if not limits.forbid(now):
+            limits.fire(now)
+            times.append(now)
+    starts, pulse_ns = np.array(times, np.int64), round(pulse_ms * 1e6)
+    parts = []
+    for end in np.concatenate([starts, starts + pulse_ns]):
+        on = np.minimum(starts + pulse_ns, end) - np.maximum(starts, end - 10**10)
+        parts.append(np.clip(on, 0, None).sum() / 1e10)
+    assert 0.8 * duty < max(parts) <= duty + 1e-9
+
+
+def test_which_frames_a_pulse_spoils() -> None:
+    """Frames every 10 ms, exposed 2 ms, known to 1 ms; our light from 100 to 105 ms."""
+    gate = LightGate(10_000_000, 2_000_000, None, 0.08)
+    ms = 1_000_000
+    gate.lit(100 * ms, 105 * ms)
+    # the last part of an exposure, and the first part of the one before, count; so do errors
+    cases = {97: "", 98: "our own light", 107: "our own light", 116: "our own light", 118: ""}
+    for t_ms, why in cases.items():
+        assert gate(t_ms * ms, 1 * ms, 0, np.nan) == why
 
 
 @settings(max_examples=150, deadline=None)

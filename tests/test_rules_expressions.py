@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from rules_cases import LAYOUT, NAMES, keypoints, loop, rig
 
 from rtface.rules.check import check_rules
-from rtface.rules.expression import Known, compile_condition, compile_text
+from rtface.rules.expression import compile_condition, compile_text
 from rtface.rules.functions import Sight
 from rtface.rules.parse import FUNCTIONS, parse_condition
+from rtface.rules.signals import Known
 from rtface.types import UserError
 
 KNOWN = Known(NAMES, LAYOUT, zones={"spout": [(0, 0), (100, 0), (100, 100), (0, 100)]})

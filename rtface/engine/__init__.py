@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rtface.engine.bundle import Bundle, NotHere
 from rtface.types import Engine, UserError
@@ -114,9 +114,10 @@ def _make(bundle: Bundle, runtime: str, threads: int, precision: str, gpu: int |
     from rtface.engine.tensorrt import TensorRtEngine
 
     try:
-        engine: Engine = TensorRtEngine(bundle, precision, runtime, gpu)
+        kind: Any = precision, runtime  # of RUNTIMES, as it was checked
+        engine: Engine = TensorRtEngine(bundle, kind[0], kind[1], gpu)
     except UserError as error:  # no library, driver, GPU ...: the CPU runs the same bundle
-        raise NotHere(str(error)) from None
+        raise NotHere(f"engine.runtime: {runtime}: {error}") from None
     return engine
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtface.engine import cpu, start_engine
-from rtface.engine.bundle import INT8_CPU, INT8_TENSORRT, Bundle, load_bundle
+from rtface.engine.bundle import INT8_CPU, INT8_TENSORRT, TOLERANCE_PX, Bundle, load_bundle
 from rtface.engine.onnx import OnnxEngine
 from rtface.quantize.frames import Seen, Shift, shift_of, split, watch
 from rtface.types import Engine, UserError
@@ -146,11 +146,13 @@ class _Chooser(NamedTuple):
             shifts = self._shifts(taken, self.judged_by)
             share = sum(layers[layer] for layer in taken) / multiplications
             p99s.append(_worst(shifts))
+            # what every start compares
+            reference_px = self.bundle.shift_px(_engine(self.bundle, self.write(taken)))
             self.on_progress(
                 f"{self.file}: {len(taken)} of {len(layers)} layers, {100 * share:.0f} % of the "
-                f"arithmetic, in 8 bits: p99 {p99s[-1]:.2f} px"
+                f"arithmetic, in 8 bits: p99 {p99s[-1]:.2f} px, reference {reference_px:.2f} px"
             )
-            if p99s[-1] <= LIMIT_PX:
+            if p99s[-1] <= LIMIT_PX and reference_px <= TOLERANCE_PX:
                 in_float = tuple(layer for layer in layers if layer not in taken)
                 return Quantised(self.file, self.write(taken), in_float, len(taken), share, shifts)
             del taken[-1]

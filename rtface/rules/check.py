@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rtface.rules.expression import (
-    Known,
-    Signal,
-    Test,
     check_reachable,
     compile_condition,
     compile_constant,
     compile_text,
 )
+from rtface.rules.filters import MAX_GAP_S
 from rtface.rules.layout import Layout
 from rtface.rules.parse import Marked, parse_condition
 from rtface.rules.rule import LAST_STAGE
+from rtface.rules.signals import Known, Signal, Test
 from rtface.rules.units import ONE
 from rtface.rules.zones import box_corners
 from rtface.rules_config import ClosedLoop, RuleSection
@@ -85,7 +84,7 @@ def check_rules(
                 compile_text(loop.signal[name].expr, plain, (name,))
             except Marked as error:
                 raise error.within(f"signal.{name}.expr") from None
-    found = {}
+    found: dict[str, Compiled] = {}
     for name, rule in loop.rule.items():
         if rule.camera is not None and rule.camera not in cameras:
             raise UserError(
@@ -93,6 +92,12 @@ def check_rules(
                 f"there are: {', '.join(cameras)}"
             )
         if (rule.camera or cameras[0]) == camera:
+            if period_s > MAX_GAP_S / 2:
+                raise UserError(
+                    f"rule.{name}: camera {camera} has {1 / period_s:g} frames per second, and "
+                    f"rules need {2 / MAX_GAP_S:g}: after {MAX_GAP_S:g} s without a value they "
+                    "begin anew"
+                )
             known = _known(loop, keypoints, layout, period_s, rule.min_score)
             found[name] = _compile(name, rule, known)
     return found

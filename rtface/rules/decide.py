@@ -10,11 +10,11 @@ from typing import Any
 
 from rtface.rules.arming import Arming, Notice, in_block
 from rtface.rules.check import Compiled, check_rules
-from rtface.rules.expression import Signal, Test
 from rtface.rules.functions import Sight
 from rtface.rules.layout import Layout, Stage
 from rtface.rules.light import LightGate
 from rtface.rules.rule import FIRED, Decision, Moment, Rule
+from rtface.rules.signals import Signal, Test
 from rtface.rules.units import ONE
 from rtface.rules.user import UserRule, load_function
 from rtface.rules_config import ClosedLoop, RuleSection

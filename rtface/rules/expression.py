@@ -7,105 +7,17 @@ is not known is NaN, and NaN goes through everything.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from rtface.rules import functions, zones
-from rtface.rules.functions import Read, Sight, Stateful
-from rtface.rules.layout import Layout, Stage
-from rtface.rules.parse import (
-    Call,
-    Condition,
-    Marked,
-    Name,
-    Number,
-    Point,
-    Tree,
-    parse,
-    suggestion,
-)
+from rtface.rules import functions
+from rtface.rules.arithmetic import ARITHMETIC
+from rtface.rules.functions import Stateful
+from rtface.rules.parse import Marked, parse, suggestion
+from rtface.rules.signals import Known, Signal, Test, constant, joined
+from rtface.rules.tree import Call, Condition, Name, Number, Point, Tree
 from rtface.rules.units import ONE, PX, RAD, SD, S, Unit
 
 #: time constant of the filter behind ``forecast`` where none is given, s
-FOLLOW_S = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Signal:
-    """A compiled expression.
-
-    Attributes
-    ----------
-    read : callable
-        Gets a ``Sight`` and returns a float; once per frame, in order.
-    unit : Unit
-    low, high : float
-        It is never outside.
-    stage : Stage
-        After which stage of the frame it exists.
-    delay_s : float
-        How far it lags behind what it describes, slow changes, s; below 0 for a forecast.
-    points : frozenset of int
-        Rows of the keypoints it is made of.
-    parts : tuple of Stateful
-        What remembers frames.
-    basis : bool
-        Whether motion components are in it: other masks make it another signal.
-    value : float or None
-        Of a constant.
-    """
-
-    read: Read
-    unit: Unit
-    low: float = -math.inf
-    high: float = math.inf
-    stage: Stage = Stage.POSE
-    delay_s: float = 0.0
-    points: frozenset[int] = frozenset()
-    parts: tuple[Stateful, ...] = ()
-    basis: bool = False
-    value: float | None = None
-
-    def reset(self) -> None:
-        """Forget all frames."""
-        for part in self.parts:
-            part.reset()
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What an expression may name.
-
-    Attributes
-    ----------
-    keypoints : sequence of str
-    layout : Layout
-        Signals of the frame.
-    named : mapping of str to str
-        Expressions of the rig file by their names.
-    zones : mapping of str to sequence of (float, float)
-        Corners, px.
-    period_s : float
-        Of the frames, nominal.
-    min_score : float
-        A keypoint below it is not known.
-    """
-
-    keypoints: Sequence[str]
-    layout: Layout
-    named: Mapping[str, str] = field(default_factory=dict)
-    zones: Mapping[str, Sequence[zones.Corner]] = field(default_factory=dict)
-    period_s: float = 0.01
-    min_score: float = 0.0
-
-
-class Test(NamedTuple):
-    """A compiled comparison: ``sign * value > sign * threshold``."""
-
-    signal: Signal
-    sign: int
-    threshold: float
+FOLLOW_S = 0.005
 
 
 def compile_text(text: str, known: Known, within: tuple[str, ...] = ()) -> Signal:
@@ -134,12 +46,12 @@ def compile_condition(text: str, condition: Condition, known: Known) -> Test:
 def compile_constant(text: str, known: Known, unit: Unit) -> float:
     """Return the value of a constant of this unit."""
     compiler, tree = _Compiler(text, known, ()), parse(text, known.keypoints)
-    constant = compiler.compile(tree)
-    if constant.value is None:
+    found = compiler.compile(tree)
+    if found.value is None:
         compiler.fault(tree, "a number is needed here")
-    compiler.same_unit(tree, Signal(constant.read, unit), constant)
-    assert constant.value is not None
-    return constant.value
+    compiler.same_unit(tree, Signal(found.read, unit), found)
+    assert found.value is not None
+    return found.value
 
 
 def check_reachable(
@@ -147,10 +59,13 @@ def check_reachable(
 ) -> None:
     """Refuse a threshold that a signal can never pass, or never come back from."""
     low, high = signal.low, signal.high
+    unit = "" if signal.unit == ONE else f" {signal.unit}"
+    if math.isinf(high):
+        of = f"the signal is never below {low:g}{unit}"
+    else:
+        of = f"the signal is always {low:g} to {high:g}{unit}"
     if sign < 0:
         low, high, threshold = -high, -low, -threshold
-    unit = "" if signal.unit == ONE else f" {signal.unit}"
-    of = f"the signal is always {signal.low:g} to {signal.high:g}{unit}"
     if high <= threshold:
         raise Marked(text, start, end, f"impossible threshold: never passed, {of}")
     if low > threshold:
@@ -171,7 +86,7 @@ class _Compiler:
 
     def compile(self, tree: Tree) -> Signal:
         if isinstance(tree, Number):
-            return _constant(tree.value, tree.unit)
+            return constant(tree.value, tree.unit)
         if isinstance(tree, Point):
             return self._part(tree)
         if isinstance(tree, Name):
@@ -241,15 +156,15 @@ class _Compiler:
         if function in ("+", "-", "min", "max"):
             for one, its in zip(arguments[1:], inner[1:], strict=True):
                 self.same_unit(one, inner[0], its)
-            made = _joined(functions.ARITHMETIC[function], inner, inner[0].unit)
+            made = joined(ARITHMETIC[function], inner, inner[0].unit)
         elif function == "*":
-            made = _joined(functions.ARITHMETIC["*"], inner, inner[0].unit.times(inner[1].unit))
+            made = joined(ARITHMETIC["*"], inner, inner[0].unit.times(inner[1].unit))
         elif function == "/":
             if inner[1].value == 0:
                 self.fault(arguments[1], "a division by zero")
-            made = _joined(functions.ARITHMETIC["/"], inner, inner[0].unit.over(inner[1].unit))
+            made = joined(ARITHMETIC["/"], inner, inner[0].unit.over(inner[1].unit))
         elif function in ("neg", "abs"):
-            made = _joined(functions.ARITHMETIC[function], inner, inner[0].unit)
+            made = joined(ARITHMETIC[function], inner, inner[0].unit)
         else:
             return self._stateful(tree, inner)
         if made.value is not None and not math.isfinite(made.value):
@@ -333,33 +248,3 @@ class _Compiler:
             (*signal.parts, part),
             signal.basis,
         )
-
-
-def _constant(value: float, unit: Unit) -> Signal:
-    return Signal(lambda _sight: value, unit, value, value, value=value)
-
-
-_Operation = tuple[
-    Callable[[Sequence[Read]], Read], Callable[[Sequence[tuple[float, float]]], tuple[float, float]]
-]
-
-
-def _joined(operation: _Operation, inner: Sequence[Signal], unit: Unit) -> Signal:
-    """Return the signal that an operator makes of signals."""
-    join, bound = operation
-    read = join([one.read for one in inner])
-    low, high = bound([(one.low, one.high) for one in inner])
-    if all(one.value is not None for one in inner):
-        return _constant(read(Sight()), unit)
-    changing = [one for one in inner if one.value is None]
-    return Signal(
-        read,
-        unit,
-        low,
-        high,
-        max(one.stage for one in inner),
-        max(one.delay_s for one in changing),
-        frozenset().union(*(one.points for one in inner)),
-        tuple(part for one in inner for part in one.parts),
-        any(one.basis for one in inner),
-    )

@@ -18,9 +18,9 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from rtface.rules.units import ONE, WRITTEN, S, Unit
+from rtface.rules.tree import Call, Condition, Name, Number, Point, Tree
+from rtface.rules.units import ONE, WRITTEN, S
 from rtface.types import UserError
 
 #: functions and how many arguments each takes, least and most
@@ -65,58 +65,6 @@ class Marked(UserError):
     def within(self, key: str) -> Marked:
         """Return the same fault, named as that of a key unless it is already named."""
         return Marked(self.text, self.start, self.end, self.message, self.whose or key)
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """A constant in the basic units px, s, rad, sd, grey."""
-
-    value: float
-    unit: Unit
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A keypoint by its row, or one part of it."""
-
-    row: int
-    part: str  # "", "x", "y" or "score"
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A signal of the frame or of the rig file."""
-
-    text: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A function or an operator (``+ - * /``, ``neg``) and what it is of."""
-
-    function: str
-    arguments: tuple[Tree, ...]
-    start: int
-    end: int
-
-
-Tree = Number | Point | Name | Call
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """``left > right`` or ``left < right``."""
-
-    left: Tree
-    above: bool
-    right: Tree
-    start: int
 
 
 def parse(text: str, keypoints: Sequence[str]) -> Tree:

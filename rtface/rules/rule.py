@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rtface.rules.expression import Test
 from rtface.rules.filters import MAX_GAP_S, NAN, Kalman
 from rtface.rules.functions import Sight
 from rtface.rules.layout import Stage
 from rtface.rules.limits import Limits
+from rtface.rules.signals import Test
 from rtface.rules_config import RuleSection
 
 FIRED, SHAM, SUPPRESSED = "fired", "sham", "suppressed"

@@ -16,7 +16,13 @@ const uint32_t BAUD = 500000UL;          // Teensy ignores it
 
 const uint16_t VERSION = 1;
 const uint32_t DUTY_WINDOW_US = 10000000UL;
-enum Refusal { BUSY = 1, TOO_LONG = 2, DUTY = 3, UNHEARD = 4, NO_WIDTH = 5 };
+enum Refusal {
+  REFUSE_BUSY = 1,
+  REFUSE_TOO_LONG = 2,
+  REFUSE_DUTY = 3,
+  REFUSE_UNHEARD = 4,
+  REFUSE_NO_WIDTH = 5
+};
 
 bool isOn = false, isHeard = false;
 uint16_t pulseId = 0;
@@ -61,11 +67,11 @@ void pulse(uint16_t id, uint32_t width) {
   uint32_t now = micros();
   uint8_t why = 0;
   earn(now);
-  if (isOn) why = BUSY;
-  else if (width == 0) why = NO_WIDTH;
-  else if (width > MAX_PULSE_US) why = TOO_LONG;
-  else if (credit < (uint64_t)width * 1000) why = DUTY;
-  else if (!isHeard) why = UNHEARD;
+  if (isOn) why = REFUSE_BUSY;
+  else if (width == 0) why = REFUSE_NO_WIDTH;
+  else if (width > MAX_PULSE_US) why = REFUSE_TOO_LONG;
+  else if (credit < (uint64_t)width * 1000) why = REFUSE_DUTY;
+  else if (!isHeard) why = REFUSE_UNHEARD;
   if (why) {
     say('N', id, why);
     return;
@@ -102,7 +108,7 @@ void drop() {  // what is no start of a message
   } while (count > 0 && received[0] != 0xA5);
 }
 
-void listen() {
+void hear() {
   while (Serial.available() > 0) {
     received[count++] = Serial.read();
     if (received[0] != 0xA5) drop();
@@ -132,5 +138,5 @@ void loop() {
   earn(now);  // often enough that the clock's wrap is no matter
   if (isOn && now - onAtUs >= pulseUs) lineOff('E', now);
   if (isOn && !isHeard) lineOff('W', now);
-  listen();
+  hear();
 }
