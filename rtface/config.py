@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from rtface.camera_config import KINDS, AnyCamera, CameraSection, Section, VideoSection
-from rtface.rules_config import ClosedLoop
+from rtface.rules_config import OUTPUT_KINDS, ClosedLoop
 from rtface.types import UserError
 
 CAMERA_NAME = re.compile(r"[a-z0-9_]{1,10}")
@@ -209,7 +209,7 @@ def _explain(error: ValidationError) -> str:
 def _explain_one(fault: ErrorDetails) -> str:
     # pydantic puts the tag of a union into the path: camera.cam1.video.file
     path = [str(part) for part in fault["loc"]]
-    if path[:1] == ["camera"] and len(path) > 2 and path[2] in KINDS:
+    if path[:1] in (["camera"], ["output"]) and len(path) > 2 and path[2] in KINDS + OUTPUT_KINDS:
         del path[2]
     key = ".".join(path)
     message = fault["msg"].removeprefix("Value error, ")

@@ -32,7 +32,9 @@ class Program:
         runtime: str,
         extra: str,
         before: Sequence[str] = (),
+        words: Sequence[str] = (),
     ) -> None:
+        self._words = words
         self.control, data, status = free_ports(3)
         self.data = f"tcp://127.0.0.1:{data}"
         self.status_address = f"tcp://127.0.0.1:{status}"
@@ -47,7 +49,7 @@ class Program:
     def start(self, before: Sequence[str] = ()) -> None:
         """Run the rig file; may be called again once it has ended."""
         self.popen = subprocess.Popen(
-            [*before, RTFACE, "run", str(self.rig)],
+            [*before, RTFACE, "run", str(self.rig), *self._words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -112,9 +114,10 @@ def running(
     camera: str = SYNTHETIC.format(rate=200.0),
     runtime: str = "onnxruntime",
     extra: str = "",
+    words: Sequence[str] = (),
 ) -> Iterator[Program]:
     """Run rtface until the block ends, whatever happens in it."""
-    program = Program(folder, camera, bundle, runtime, extra)
+    program = Program(folder, camera, bundle, runtime, extra, words=words)
     try:
         program.until_running()
         yield program

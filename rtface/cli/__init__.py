@@ -19,6 +19,7 @@ from rtface.cli import (
     prepare,
     session,
     train,
+    trigger,
 )
 from rtface.types import UserError
 
@@ -91,3 +92,4 @@ app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(session.app, name="session")
 app.add_typer(bridge.app, name="bridge")
 app.add_typer(model.app, name="model")
+app.add_typer(trigger.app, name="trigger")
