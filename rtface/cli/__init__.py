@@ -18,6 +18,7 @@ from rtface.cli import (
     offline,
     prepare,
     session,
+    sync,
     train,
 )
 from rtface.types import UserError
@@ -82,6 +83,7 @@ for _command in (
     session.replay,
     session.plot,
     export.export,
+    sync.sync,
     offline.track,
     train.train,
     train.distill,

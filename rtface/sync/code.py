@@ -81,7 +81,7 @@ def barcode(value: int, t_s: float = 0.0) -> Levels:
     bits = [value >> i & 1 for i in range(BARCODE_BITS)]
     levels = [1] * round(BARCODE_START_S / BARCODE_BIT_S) + [0, *bits, 0]
     steps = np.diff(levels, prepend=0)
-    at = t_s + np.arange(len(levels)) * BARCODE_BIT_S
+    at: Floats = t_s + BARCODE_BIT_S * np.arange(len(levels), dtype=np.float64)
     return Levels(at[steps > 0], at[steps < 0])
 
 

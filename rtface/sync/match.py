@@ -31,6 +31,8 @@ AT_ODDS, AT_ODDS_PART = 3, 0.01
 IN_TRAIN = 0.8
 #: the two clocks are compared over stretches this long
 KNOT_S = 10.0
+#: so many pulses may be missing at the ends of the train
+AT_ENDS = 3
 #: noise of the camera's times, in periods, beyond which its ids are counted instead
 TIMED = 0.1
 
@@ -271,7 +273,7 @@ def _paired(
     )
     limit = min(max(RESIDUAL_S, frames.err_s), 0.25 * period)
     residual = near - expected
-    inside = (wanted >= train.slot[0]) & (wanted <= train.slot[-1])
+    inside = (wanted >= train.slot[0] - AT_ENDS) & (wanted <= train.slot[-1] + AT_ENDS)
     seen = inside & (np.abs(residual) < 2 * limit)
     n_inside, n_seen = int(inside.sum()), int(seen.sum())
     if n_seen < WITH_PULSE * n_inside:

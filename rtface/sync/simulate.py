@@ -1,7 +1,7 @@
 """Simulated sessions with known truth: for tests, for the bench, and to try settings.
 
-A generator or a free-running camera, a recording that samples its line, a camera with a clock of its
-own, and all that goes wrong between them.
+A generator or a free-running camera, a recording that samples its line, a camera with a clock of
+its own, and all that goes wrong between them.
 """
 
 from __future__ import annotations
