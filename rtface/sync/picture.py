@@ -1,4 +1,4 @@
-"""One page about a match: residuals, the two clocks, the code, what is missing. Needs matplotlib."""
+"""One page about a match: residuals, both clocks, the code, what is missing. Needs matplotlib."""
 
 from __future__ import annotations
 
@@ -35,14 +35,12 @@ def draw(out: Path, title: str, frames: Frames, found: Match) -> None:
         PNG, PDF or SVG.
     """
     try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
+        from matplotlib.figure import Figure
     except ImportError:
         raise UserError("the picture needs matplotlib; pip install 'rtface[sync]'") from None
     minutes = (frames.t_s - frames.t_s[0]) / 60
-    figure, axes = pyplot.subplots(4, 1, figsize=(8, 10), layout="constrained")
+    figure = Figure(figsize=(8, 10), layout="constrained")
+    axes = figure.subplots(4, 1)
     try:
         figure.suptitle(title, fontsize=10)
         _residuals(axes[0], minutes, found)
@@ -52,8 +50,6 @@ def draw(out: Path, title: str, frames: Frames, found: Match) -> None:
         figure.savefig(out, dpi=120)
     except (OSError, ValueError) as error:
         raise UserError(f"{out}: cannot be drawn ({error})") from None
-    finally:
-        pyplot.close(figure)
 
 
 def _residuals(axes: Axes, minutes: Floats, found: Match) -> None:
