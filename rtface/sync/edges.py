@@ -41,9 +41,12 @@ class Edges(NamedTuple):
     began_err_s: float = 3600.0
 
 
-def of_levels(levels: np.ndarray, rate_hz: float, first_s: float = 0.0) -> tuple[Floats, Floats]:
-    """Return when sampled levels (N,) bool go up and down, s: the first sample of the new level."""
+def of_levels(levels: np.ndarray, rate_hz: float, first: int = 0) -> tuple[Floats, Floats]:
+    """Return when sampled levels (N,) bool go up and down, s: the first sample of the new level.
+
+    ``first`` is the number of the first sample.
+    """
     steps = np.flatnonzero(levels[1:] != levels[:-1]) + 1
     up = levels[steps]
-    t_s = first_s + steps / rate_hz
+    t_s = (first + steps) / rate_hz
     return t_s[up], t_s[~up]

@@ -87,7 +87,7 @@ def _edges(
     for start in range(0, len(channel), CHUNK):
         piece = np.array(channel[max(0, start - 1) : start + CHUNK])  # one sample of overlap
         levels = (piece & mask) != 0 if mask else piece > limit
-        up, down = of_levels(levels, rate_hz, max(0, start - 1) / rate_hz)
+        up, down = of_levels(levels, rate_hz, max(0, start - 1))
         ups.append(up)
         downs.append(down)
     return np.concatenate(ups), np.concatenate(downs)
