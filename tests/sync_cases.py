@@ -34,7 +34,7 @@ def make_session(
     folder.mkdir(parents=True)
     section = {"exposure_us": exposure_us} if exposure_us else {}
     meta = {"keypoints": ["nose"], "model": {}}
-    told = {name: section for name in cameras}
+    told = dict.fromkeys(cameras, section)
     about = layout.About(
         format=layout.FORMAT,
         rtface="0",
@@ -194,8 +194,9 @@ def write_scanimage(path: Path, edges: Edges, rate_hz: float = 30.0) -> Path:
             t = edges.begin_s + i / rate_hz
             mine = edges.rising_s[(edges.rising_s >= t - 1 / rate_hz) & (edges.rising_s < t)]
             text = (
-                f"frameNumbers = {i + 1}\nacquisitionNumbers = 1\nframeNumberAcquisition = {i + 1}\n"
-                f"frameTimestamps_sec = {t:.9f}\nacqTriggerTimestamps_sec = -1.000000000\n"
+                f"frameNumbers = {i + 1}\nacquisitionNumbers = 1\n"
+                f"frameNumberAcquisition = {i + 1}\nframeTimestamps_sec = {t:.9f}\n"
+                "acqTriggerTimestamps_sec = -1.000000000\n"
                 "nextFileMarkerTimestamps_sec = -1.000000000\nendOfAcquisition = 0\n"
                 "endOfAcquisitionMode = 0\ndcOverVoltage = 0\nepoch = [2026  9 21 12 35 19.847]\n"
                 "auxTrigger0 = []\nauxTrigger1 = [" + " ".join(f"{x:.9f}" for x in mine) + "]\n"
@@ -220,9 +221,9 @@ def write_harp(path: Path, lines: dict[int, Edges], address: int = 32) -> Path:
     t, value = np.r_[t[0] - 1, t], np.r_[0, value]
     rows = np.zeros((len(t), 13), np.uint8)
     rows[:, :5] = 3, 11, address, 255, 0x11
-    ticks = np.round((t % 1) / 32e-6).astype(int)
-    rows[:, 5:9] = (t // 1).astype("<u4").view(np.uint8).reshape(-1, 4)
-    rows[:, 9:11] = ticks.astype("<u2").view(np.uint8).reshape(-1, 2)
+    ticks = np.round(t / 32e-6).astype(int)
+    rows[:, 5:9] = (ticks // 31_250).astype("<u4").view(np.uint8).reshape(-1, 4)
+    rows[:, 9:11] = (ticks % 31_250).astype("<u2").view(np.uint8).reshape(-1, 2)
     rows[:, 11] = value
     rows[:, 12] = rows[:, :12].sum(axis=1) & 0xFF
     rows.tofile(path)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rtface.sync.code import LATE
+from rtface.sync.code import LATE, STRETCH_S
 from rtface.sync.edges import Edges
 from rtface.sync.grid import ON_TIME, Floats, Grid, Ints, best_of_each
 from rtface.types import UserError
@@ -19,8 +19,8 @@ from rtface.types import UserError
 LEAST_MARKS, RUNNER_UP = 4, 1 / 3
 #: of the marks that both could see
 AGREE = 0.6
-#: more marks than this per slot are no code
-MOST_MARKS = 0.1
+#: of an irregular signal nearly all changes have to agree, and it may look like itself elsewhere
+LINE_AGREE, LINE_RUNNER_UP = 0.9, 0.6
 SILENCE_S = 1.0
 #: a camera reads its lines at the beginning of an exposure: this many periods after the pulse
 READ_FROM, READ_TO = -0.05, 0.3
@@ -28,6 +28,10 @@ READ_FROM, READ_TO = -0.05, 0.3
 
 class NoMatch(UserError):
     """Frames and pulses cannot be matched beyond doubt; the text says why."""
+
+
+class NoCode(NoMatch):
+    """Neither side carries a code: another anchor may be looked for."""
 
 
 class Anchor(NamedTuple):
@@ -87,8 +91,7 @@ def by_code(pulses: Grid, frames: Grid, lost: Ints) -> Anchor:
     votes: dict[int, int] = {}
     seen: list[tuple[Ints, Ints]] = []
     for on_line, on_camera in kinds:
-        few = MOST_MARKS * min(len(kept.slot), len(frames.slot))
-        if len(on_line) < 2 or len(on_camera) < 2 or max(len(on_line), len(on_camera)) > few + 4:
+        if not _is_code(on_line, kept) or not _is_code(on_camera, frames):
             continue
         seen.append((on_line, on_camera))
         offsets = (on_line[:, None] - on_camera[None, :]).ravel()
@@ -96,7 +99,10 @@ def by_code(pulses: Grid, frames: Grid, lost: Ints) -> Anchor:
         for offset, count in zip(found[n > 1].tolist(), n[n > 1].tolist(), strict=True):
             votes[offset] = votes.get(offset, 0) + count
     if not seen:
-        raise NoMatch("no code: neither late triggers nor left out ones are seen on both sides")
+        timed = bool(frames.late.any())  # a camera without a clock of its own cannot show a code
+        if timed and _is_code(kinds[0][0], kept) != _is_code(kinds[0][1], frames):
+            raise NoMatch("another line? Only one of pulses and frames carries a code")
+        raise NoCode("no code: neither late triggers nor left out ones are seen on both sides")
     ranked = sorted(votes.items(), key=lambda item: -item[1])[:2] + [(0, 0)] * 2
     (best, n), (second, n_second) = ranked[:2]
     # marks that both sides could see if the offset is this one
@@ -114,6 +120,13 @@ def by_code(pulses: Grid, frames: Grid, lost: Ints) -> Anchor:
     if n < AGREE * both:
         raise NoMatch(f"another recording? {told}, but {both} marks could")
     return Anchor(best, "code", n, n_second)
+
+
+def _is_code(marks: Ints, grid: Grid) -> bool:
+    """Return whether so many marks are seen as a code has, and not many more."""
+    n = int(grid.slot[-1] - grid.slot[0]) + 1
+    due = n * grid.period_s / STRETCH_S
+    return max(2, 0.3 * due) <= len(marks) <= max(4, 3 * due)
 
 
 def _within(marks: Ints, ends: Ints) -> int:
@@ -199,8 +212,10 @@ def by_line(
     second = int(n[apart].max()) if apart.any() else 0
     least, most = high_end - 1 - READ_TO, low - READ_FROM
     ways = np.arange(np.ceil(least), np.floor(most) + 1)
-    told = f"{n[best]} of the camera's {len(step)} changes agree, {second} elsewhere"
-    if n[best] < 0.9 * min(len(step), n_line) or second > RUNNER_UP * n[best]:
+    here = frames.slot[step] - low  # of the camera's changes, those that the recording could see
+    n_camera = int(np.count_nonzero((here > pulses.slot[0]) & (here < pulses.slot[-1])))
+    told = f"{n[best]} of the camera's {n_camera} changes agree, {second} elsewhere"
+    if n[best] < max(2, LINE_AGREE * min(n_camera, n_line)) or second > LINE_RUNNER_UP * n[best]:
         raise NoMatch(f"the line that the camera read does not fix the match: {told}")
     if len(ways) != 1:
         raise NoMatch(

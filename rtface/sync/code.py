@@ -86,9 +86,12 @@ def barcode(value: int, t_s: float = 0.0) -> Levels:
 
 
 def barcodes(duration_s: float, first: int) -> Levels:
-    """Return the edges of barcodes ``first``, ``first + 1`` ..., one every 10 s."""
-    all_of = [
-        barcode((first + i) & 0xFFFFFFFF, i * BARCODE_EVERY_S)
-        for i in range(int(duration_s // BARCODE_EVERY_S) + 1)
-    ]
+    """Return the edges of barcodes, one every 10 s: ``first``, and what ``shuffled`` makes of it.
+
+    Numbers that count up would look alike.
+    """
+    all_of, value = [], first
+    for i in range(int(duration_s // BARCODE_EVERY_S) + 1):
+        all_of.append(barcode(value, i * BARCODE_EVERY_S))
+        value = shuffled(value)
     return Levels(*(np.concatenate(edges) for edges in zip(*all_of, strict=True)))

@@ -1,11 +1,11 @@
 """Live from Open Ephys: the camera's pulses in its samples, while both run.
 
 The Event Broadcaster plugin (JSON format, port 5557) publishes every TTL event with its sample
-number. Some come late, none are timed by their arrival: they are matched with frames as afterwards.
+number. When a message arrives says nothing: events are matched with frames as they are afterwards.
 
-Source of the messages: ``open_ephys.streaming`` of open-ephys-python-tools: the last part is JSON with
-``event_type`` (``ttl``), ``stream``, ``sample_number``, ``sample_rate`` (Hz), ``line`` (from 1) and
-``state``.
+Source of the messages: ``open_ephys.streaming`` of open-ephys-python-tools. The last part is JSON
+with ``event_type`` (``ttl``), ``stream``, ``sample_number``, ``sample_rate`` (Hz), ``line`` (from
+1) and ``state``.
 """
 
 from __future__ import annotations

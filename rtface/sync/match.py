@@ -14,27 +14,24 @@ import numpy as np
 import numpy.typing as npt
 
 from rtface.sync import anchor as anchors
-from rtface.sync.anchor import Anchor, NoMatch
+from rtface.sync.anchor import Anchor, NoCode, NoMatch
 from rtface.sync.code import LATE
 from rtface.sync.edges import Edges
-from rtface.sync.grid import Floats, Grid, Ints, best_of_each, count, period_of
+from rtface.sync.fit import FEWEST, MAX_PPM, expected_times
+from rtface.sync.grid import NEAR, Floats, Grid, Ints, best_of_each, count, period_of
 
 #: 95 % of pulses have to be this near to where the camera's clock puts them
 RESIDUAL_S = 0.3e-3
-#: no two crystals differ by more, parts per million
-MAX_PPM = 1000.0
 #: of the frames between the first and the last pulse, this part needs a pulse
 WITH_PULSE = 0.9
 #: so many slots may be at odds with the camera's frame ids: missed triggers, frames by themselves
 AT_ODDS, AT_ODDS_PART = 3, 0.01
 #: of the edges, this part has to be in the train
 IN_TRAIN = 0.8
-#: the two clocks are compared over stretches this long
-KNOT_S = 10.0
 #: so many pulses may be missing at the ends of the train
 AT_ENDS = 3
 #: noise of the camera's times, in periods, beyond which its ids are counted instead
-TIMED = 0.1
+TIMED, NOISY = 0.1, 0.06
 
 
 class SyncFlag(IntFlag):
@@ -160,30 +157,27 @@ def _by_code_or_start(
     if not vouched:
         try:
             return anchors.by_code(train, camera, lost)
-        except NoMatch as error:
+        except NoCode as error:
             no_code = str(error)
     if not frames.from_first:
         reason = "the session does not begin with the camera's first frame"
         raise NoMatch(f"{no_code}; {reason}" if no_code else reason)
     n_slots = int(camera.slot[-1] - camera.slot[0]) + 1
-    try:
-        return anchors.by_start(train, edges.rising_s[good], edges, n_slots, vouched)
-    except NoMatch as error:
-        if no_code.startswith("no code") or not no_code:
-            raise
-        raise NoMatch(f"{no_code}; {error}") from None
+    return anchors.by_start(train, edges.rising_s[good], edges, n_slots, vouched)
 
 
 def _count_frames(frames: Frames) -> tuple[Grid, Ints, int]:
     """Return the frames counted, the slots of known losses, and slots at odds with the ids."""
-    if len(frames.t_s) < 2 * 32:
+    if len(frames.t_s) < FEWEST:
         raise NoMatch(f"{len(frames.t_s)} frames are too few to be matched")
     steps = np.diff(frames.frame_id)
     same = np.diff(frames.segment) == 0
     period = period_of(frames.t_s)
-    by_id = np.diff(frames.t_s)[same & (steps > 0)] / steps[same & (steps > 0)]
-    if np.isnan(period) and len(by_id):
-        period = float(np.median(by_id))
+    gaps = np.diff(frames.t_s)
+    alike = np.abs(gaps - period) < NEAR * period
+    if not alike.any() or float(np.std(gaps[alike])) > NOISY * period:
+        # the times scatter; what the camera counted does not
+        period = float(gaps[same].sum() / max(1, steps[same].sum()))
     if not period > 0:
         raise NoMatch("the frames' times have no period")
     grid = count(frames.t_s, period)
@@ -211,7 +205,7 @@ def _count_frames(frames: Frames) -> tuple[Grid, Ints, int]:
 
 
 def _count_pulses(t_s: Floats, period_s: float) -> Grid:
-    if len(t_s) < 2 * 32:
+    if len(t_s) < FEWEST:
         raise NoMatch(f"the line has {len(t_s)} pulses; is it the right one?")
     period = period_of(t_s, period_s)
     if np.isnan(period):
@@ -250,31 +244,26 @@ def _paired(
     at = np.searchsorted(train.slot, wanted)
     at[at == len(train.slot)] = 0
     has = train.slot[at] == wanted
-    if np.count_nonzero(has) < 64:
+    if np.count_nonzero(has) < FEWEST:
         raise NoMatch(f"only {np.count_nonzero(has)} frames meet a pulse")
     period = train.period_s
     # the clocks, stretch by stretch: a rough line first, so that numbers stay small
     x = frames.t_s - frames.t_s[0]
-    skew, offset = np.polyfit(x[has], t_s[at[has]] - x[has], 1)
-    if abs(skew) > MAX_PPM * 1e-6:
-        raise NoMatch(f"the clocks would differ by {skew * 1e6:+.0f} ppm: no two crystals do")
-    line = x + offset + skew * x
-    beside = t_s[at] - line
-    knots, values = _knots(x[has], beside[has], frames.segment[has])
-    if len(values) > 1 and np.abs(np.diff(values)).max() > 0.3 * period:
-        where = knots[int(np.abs(np.diff(values)).argmax())]
-        raise NoMatch(f"frames and pulses slip by a period {where:.0f} s after the first frame")
-    expected = line + np.interp(x, knots, values)
-    # the pulse nearest to where the clock puts the frame; a glitch in its slot may be farther
+    expected, ppm = expected_times(x, t_s[at], has, frames.segment, period)
     all_s = edges.rising_s
-    right = np.searchsorted(all_s, expected).clip(1, len(all_s) - 1)
-    near = np.where(
-        expected - all_s[right - 1] < all_s[right] - expected, all_s[right - 1], all_s[right]
-    )
-    limit = min(max(RESIDUAL_S, frames.err_s), 0.25 * period)
-    residual = near - expected
     inside = (wanted >= train.slot[0] - AT_ENDS) & (wanted <= train.slot[-1] + AT_ENDS)
-    seen = inside & (np.abs(residual) < 2 * limit)
+    limit = max(RESIDUAL_S, frames.err_s)
+    if camera.late.any():
+        # the pulse nearest to where the clock puts the frame; a glitch in its slot may be farther
+        right = np.searchsorted(all_s, expected).clip(1, len(all_s) - 1)
+        nearer = expected - all_s[right - 1] < all_s[right] - expected
+        near = np.where(nearer, all_s[right - 1], all_s[right])
+        limit = min(limit, 0.25 * period)
+        seen = inside & (np.abs(near - expected) < 2 * limit)
+    else:  # frames were counted, and their times are too rough to choose by
+        near = np.asarray(t_s[at], np.float64)
+        seen = inside & has
+    residual = near - expected
     n_inside, n_seen = int(inside.sum()), int(seen.sum())
     if n_seen < WITH_PULSE * n_inside:
         raise NoMatch(
@@ -297,19 +286,9 @@ def _paired(
         flags.astype(np.int64),
         found,
         period,
-        float(skew * 1e6),
+        ppm,
         int(in_span.sum()),
         len(all_s) - len(t_s),
         n_lost,
         at_odds,
     )._replace(n_at_odds=at_odds + max(0, len(without) - n_lost - at_odds))
-
-
-def _knots(x: Floats, beside: Floats, segment: Ints) -> tuple[Floats, Floats]:
-    """Return (time, median) of stretches of 10 s; a restart of the camera begins a new one."""
-    stretch = np.floor(x / KNOT_S).astype(np.int64)
-    new = np.flatnonzero((np.diff(stretch, prepend=-1) > 0) | (np.diff(segment, prepend=-1) != 0))
-    pieces = zip(np.split(x, new[1:]), np.split(beside, new[1:]), strict=True)
-    middles = [(float(np.mean(a)), float(np.median(b))) for a, b in pieces]
-    knots, values = np.array(middles).T
-    return knots, values

@@ -35,7 +35,7 @@ def pairs(rate_hz: float, seconds: float, boot: int) -> tuple[np.ndarray, np.nda
 def rows_of(
     words: np.ndarray, n_lines: int, before: int, first: int
 ) -> list[tuple[float, int, int]]:
-    """Return (time_s, line, state) of each change in samples of a port; `before` came before them."""
+    """Return (time_s, line, state) of each change in samples of a port."""
     changed = np.concatenate(([before], words[:-1])) ^ words
     rows = []
     for i in np.flatnonzero(changed).tolist():

@@ -18,7 +18,7 @@
 const uint8_t TRIGGER_PIN = 9;  // OC1A: set by the timer itself, without jitter
 const uint8_t START_PIN = 2;
 const uint8_t BARCODE_PIN = 7;
-const uint32_t RATE_HZ = 200;    // 31 to 1000
+const uint32_t RATE_HZ = 200;    // 62 to 1000: the timer has 16 bits
 const uint32_t PULSE_US = 1000;  // shorter than half a period
 const bool LEAVE_OUT = false;
 
@@ -37,14 +37,14 @@ static uint32_t boot_count() {
 }
 
 // xorshift32: Marsaglia, J. Stat. Softw. 8(14), 2003
-static uint32_t x;
-static uint32_t shuffled() {
+static uint32_t shuffled(uint32_t x) {
   x ^= x << 13;
   x ^= x >> 17;
   x ^= x << 5;
   return x;
 }
 
+static uint32_t x;               // where the series of the code is
 static uint32_t in_stretch = 0;  // of the trigger that comes next
 static uint32_t marked;          // the trigger of this stretch that carries the code
 static uint16_t slot_at;         // where the next trigger belongs, in ticks of the timer
@@ -52,7 +52,8 @@ static volatile bool high = false;
 
 static void new_stretch() {
   in_stretch = 0;
-  marked = 1 + shuffled() % (PER_STRETCH - 2);
+  x = shuffled(x);
+  marked = 1 + x % (PER_STRETCH - 2);
 }
 
 // Set the timer to raise the pin for the next trigger.
@@ -100,7 +101,7 @@ static void stop_triggers() {
   digitalWrite(TRIGGER_PIN, LOW);
 }
 
-// Barcode: 100 ms high, 50 ms low, 32 bits of 50 ms from the lowest, low.
+// Barcode: 100 ms high, 50 ms low, 32 bits of 50 ms from the lowest, low. The next is shuffled.
 static uint32_t code_value;
 static uint32_t code_began;
 static void barcode(uint32_t now) {
@@ -109,7 +110,7 @@ static void barcode(uint32_t now) {
   digitalWrite(BARCODE_PIN, level);
   if (now - code_began >= 10000) {
     code_began += 10000;
-    code_value++;
+    code_value = shuffled(code_value);
   }
 }
 
