@@ -1,8 +1,8 @@
 """A thousand simulated sessions: are frames matched with the right pulses, or refused?
 
-Half of the coded sessions have late triggers, half have one left out. Rates of 30 to 300 Hz, 1 to 10
-minutes; missed pulses, glitches, dropped and extra frames; the camera, the recording, or both begin
-late or end early. Each also as uniform strobes, of which the recording missed the beginning, so
+Half of the coded sessions have late triggers, half have one left out. Rates of 30 to 300 Hz, 1 to
+10 minutes; missed pulses, glitches, dropped and extra frames; the camera, the recording, or both
+begin late or end early. Each also as uniform strobes, of which the recording missed the beginning, so
 that there is no anchor: those have to be refused. So have the code of another session, and uniform
 strobes in silence of which a pulse at one end is missing.
 """
@@ -36,7 +36,7 @@ def judged(frames: Frames, edges: Edges, truth_s: np.ndarray) -> tuple[str, floa
 
 
 def sessions(seed: int) -> tuple[str, Simulated, Simulated, Simulated, Simulated]:
-    """Return a coded session, and uniform ones without an anchor, without a first and a last pulse."""
+    """Return a coded session, and uniform ones: without an anchor, a first, and a last pulse."""
     random = np.random.default_rng(seed)
     kind = "late" if seed % 2 == 0 else "left_out"
     rate = float(random.choice([30.0, 60.0, 100.0, 150.0, 200.0, 300.0]))

@@ -191,8 +191,8 @@ def _count_frames(frames: Frames) -> tuple[Grid, Ints, int]:
         grid = grid._replace(slot=slot, late=np.zeros(len(slot)))
     moved = np.diff(grid.slot)
     at_odds = int(np.abs(moved - steps)[same].sum())
-    gaps = np.flatnonzero(same & (steps > 1))
-    lost = [np.arange(grid.slot[i] + 1, grid.slot[i + 1]) for i in gaps]
+    holes = np.flatnonzero(same & (steps > 1))
+    lost = [np.arange(grid.slot[i] + 1, grid.slot[i + 1]) for i in holes]
     across = np.flatnonzero(~same)
     lost += [np.arange(grid.slot[i] + 1, grid.slot[i + 1]) for i in across]
     known = np.concatenate(lost) if lost else np.zeros(0, np.int64)
