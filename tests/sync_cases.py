@@ -185,6 +185,19 @@ def write_csv(path: Path, lines: dict[int, Edges]) -> Path:
     return path
 
 
+def write_hdf5(path: Path, lines: dict[int, Edges], rate_hz: float = 20_000.0) -> Path:
+    """Samples of a word, and the times of one line."""
+    import h5py
+
+    edges = next(iter(lines.values()))
+    with h5py.File(path, "w") as file:
+        n = int(edges.end_s * rate_hz)
+        file["di/word"] = word_of(lines, rate_hz, n).view(np.uint16)
+        file["di/word"].attrs["rate_hz"] = rate_hz
+        file["times"] = edges.rising_s
+    return path
+
+
 def write_scanimage(path: Path, edges: Edges, rate_hz: float = 30.0) -> Path:
     """A TIFF of tiny frames whose descriptions have auxTrigger1, as ScanImage writes them."""
     import tifffile

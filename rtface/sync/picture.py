@@ -39,7 +39,8 @@ def draw(out: Path, title: str, frames: Frames, found: Match) -> None:
     except ImportError:
         raise UserError("the picture needs matplotlib; pip install 'rtface[sync]'") from None
     minutes = (frames.t_s - frames.t_s[0]) / 60
-    figure = Figure(figsize=(8, 10), layout="constrained")
+    figure = Figure(figsize=(8, 10))
+    figure.subplots_adjust(left=0.16, right=0.97, top=0.93, bottom=0.06, hspace=0.55)
     axes = figure.subplots(4, 1)
     try:
         figure.suptitle(title, fontsize=10)
