@@ -3,8 +3,8 @@
 Half of the coded sessions have late triggers, half have one left out. Rates of 30 to 300 Hz, 1 to
 10 minutes; missed pulses, glitches, dropped and extra frames; the camera, the recording, or both
 begin late or end early. Each also as uniform strobes of which the recording missed the beginning,
-so that there is no anchor: those have to be refused. So have the code of another session, and uniform
-strobes in silence of which a pulse at one end is missing.
+so that there is no anchor: those have to be refused. So have the code of another session, and
+uniform strobes in silence of which a pulse at one end is missing.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def free_running(truth_s: np.ndarray, seed: int) -> tuple[Frames, np.ndarray]:
     """The frames as a camera with a clock of its own saw them, and all its strobes."""
     random = np.random.default_rng(seed)
     period = float(np.median(np.diff(truth_s)))
-    ids = np.round((truth_s - truth_s[0]) / period).astype(np.int64)
+    ids = np.r_[0, np.cumsum(np.round(np.diff(truth_s) / period))].astype(np.int64)
     t_s = 1e3 * seed + truth_s * (1 + random.uniform(-1, 1) * 5e-5)
     strobes = np.interp(np.arange(ids[-1] + 1), ids, truth_s)
     return Frames(t_s, 1000 * seed + ids, np.zeros(len(ids), np.int64), True), strobes

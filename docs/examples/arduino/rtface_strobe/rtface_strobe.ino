@@ -105,13 +105,13 @@ static void stop_triggers() {
 static uint32_t code_value;
 static uint32_t code_began;
 static void barcode(uint32_t now) {
-  uint32_t step = (now - code_began) / 50;
-  bool level = step < 2 || (step >= 3 && step < 35 && (code_value >> (step - 3) & 1));
-  digitalWrite(BARCODE_PIN, level);
   if (now - code_began >= 10000) {
     code_began += 10000;
     code_value = shuffled(code_value);
   }
+  uint32_t step = (now - code_began) / 50;
+  bool level = step < 2 || (step >= 3 && step < 35 && (code_value >> (step - 3) & 1));
+  digitalWrite(BARCODE_PIN, level);
 }
 
 void setup() {
