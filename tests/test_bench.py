@@ -159,3 +159,11 @@ def test_camera(tmp_path: Path) -> None:
     assert ours["frames"] > 500  # of 1000
     assert all(0 < row["us per frame"] < 20_000 for row in (ours, bare, manual))
     assert "times the bindings alone" in printed
+
+
+def test_sync(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "sync")
+    assert "another session" in printed
+    for row in results["rows"]:
+        assert row["wrong"] == 0
+        assert row["exact" if "coded" in row["sessions"] else "refused"] == row["n"] > 3

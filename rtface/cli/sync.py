@@ -55,6 +55,7 @@ def sync(
     out: Annotated[
         Path | None, typer.Option(help="The picture; CAMERA.sync.png in the session if left out.")
     ] = None,
+    no_picture: Annotated[bool, typer.Option("--no-picture", help="Draw none.")] = False,
 ) -> None:
     """Put a session's frames into the clock of a neural recording, or say why that cannot be done.
 
@@ -69,7 +70,8 @@ def sync(
             raise UserError(f"--camera: which one? There are {', '.join(session.cameras)}")
         name = camera or next(iter(session.cameras))
         try:
-            _sync(session, name, daq, line, anchor, edge.value, pulse.value, scan, partial, out)
+            drawn = None if no_picture else out or session.path / f"{name}.sync.png"
+            _sync(session, name, daq, line, anchor, edge.value, pulse.value, scan, partial, drawn)
         except NoMatch as error:
             raise UserError(f"no: {name} and line {line} of {daq.name}: {error}") from None
 
@@ -118,9 +120,9 @@ def _sync(
     path = write_sync(session.path, name, about, rows)
     _say(name, edges.kind, found, rows, pulse)
     print(path)
-    drawn = out or session.path / f"{name}.sync.png"
-    picture.draw(drawn, f"{name} in the clock of {daq.name}, line {line}", frames, found)
-    print(drawn)
+    if out:
+        picture.draw(out, f"{name} in the clock of {daq.name}, line {line}", frames, found)
+        print(out)
 
 
 def _anchor(text: str) -> tuple[str, int | None, str]:
