@@ -149,27 +149,26 @@ def by_start(pulses: Grid, t_s: Floats, edges: Edges, n_slots: int, vouched: boo
     begin, end = edges.begin_s, edges.end_s
     cuts = np.flatnonzero(np.diff(t_s) >= SILENCE_S) + 1
     starts, stops = np.r_[0, cuts], np.r_[cuts, len(t_s)]
-    found, nearest = [], None
+    found, nearest = [], 0
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        quiet = start > 0 or t_s[0] - begin >= SILENCE_S
+        quiet = start > 0 or t_s[0] - begin >= SILENCE_S or vouched
         over = stop < len(t_s) or end - t_s[-1] >= SILENCE_S
         length = int(pulses.slot[stop - 1] - pulses.slot[start]) + 1
-        fits = length >= n_slots if vouched else over and length == n_slots
-        if quiet and fits:
+        if quiet and (length >= n_slots if vouched else over and length == n_slots):
             found.append(int(pulses.slot[start]))
-        elif length > 1 and (nearest is None or abs(length - n_slots) < abs(nearest - n_slots)):
+        elif abs(length - n_slots) < abs(nearest - n_slots):
             nearest = length
     if len(found) == 1:
         return Anchor(found[0], "start", 1, 0)
     if len(found) > 1:
-        raise NoMatch(f"{len(found)} trains of pulses begin after a silence and fit as well")
-    what = "have" if vouched else "begin and end with a silence of 1 s and are"
+        raise NoMatch(f"{len(found)} trains of pulses, apart by silence, fit the frames as well")
+    if vouched:
+        raise NoMatch(f"no train of {n_slots} pulses, as there were frames; the nearest: {nearest}")
+    unknown = np.isnan(begin) or np.isnan(end)
+    why = " (the file does not say from when to when it recorded)" if unknown else ""
     raise NoMatch(
-        f"no anchor: no code is seen, and no train of pulses that {what} {n_slots} long as the "
-        f"frames (the nearest: {nearest or 0})"
-        if not vouched
-        else f"no train of pulses after a silence of 1 s is as long as the {n_slots} frames (the "
-        f"nearest: {nearest or 0})"
+        f"no anchor: no code is seen, and no train of {n_slots} pulses, as there were frames, stands "
+        f"between silences of 1 s{why}; the nearest has {nearest}"
     )
 
 
