@@ -46,7 +46,7 @@ def event(sample: int, line: int, state: int, stream: str = "PXI-6133") -> dict[
 
 
 def test_our_strobe_in_samples_of_open_ephys() -> None:
-    session = simulate(1, "late", 100.0, 50.0, wrong=Wrong(glitches=0, extra_frames=0))
+    session = simulate(1, "late", 100.0, 50.0, (3.0, 50.0), wrong=Wrong(glitches=0, extra_frames=0))
     first = 123_456
     samples = first + np.round(session.edges.rising_s * DAQ_HZ).astype(int)
     messages: list[dict[str, object]] = [{"event_type": "spike", "stream": "PXI-6133"}]

@@ -72,7 +72,7 @@ def by_code(pulses: Grid, frames: Grid, lost: Ints) -> Anchor:
     Parameters
     ----------
     pulses, frames : Grid
-        The line and the camera's times, each counted by itself.
+        The line's train without glitches, and the camera's times, each counted by itself.
     lost : ndarray (N,) int64
         Slots of frames that the camera is known to have lost.
 
@@ -81,17 +81,17 @@ def by_code(pulses: Grid, frames: Grid, lost: Ints) -> Anchor:
     NoMatch
         No code is seen, or more than one offset, or none, agrees with it.
     """
-    good = best_of_each(pulses, LATE)
-    kept = pulses._replace(slot=pulses.slot[good], late=pulses.late[good])
+    good = best_of_each(frames, LATE)  # no frame that a camera made by itself
+    kept = frames._replace(slot=frames.slot[good], late=frames.late[good])
     kinds = [
-        (late_marks(kept), late_marks(frames)),
-        (left_out(kept.slot, np.zeros(0, np.int64)), left_out(frames.slot, lost)),
+        (late_marks(pulses), late_marks(kept)),
+        (left_out(pulses.slot, np.zeros(0, np.int64)), left_out(frames.slot, lost)),
     ]
-    ends = (kept.slot[[0, -1]], frames.slot[[0, -1]])
+    ends = (pulses.slot[[0, -1]], frames.slot[[0, -1]])
     votes: dict[int, int] = {}
     seen: list[tuple[Ints, Ints]] = []
     for on_line, on_camera in kinds:
-        if not _is_code(on_line, kept) or not _is_code(on_camera, frames):
+        if not _is_code(on_line, pulses) or not _is_code(on_camera, frames):
             continue
         seen.append((on_line, on_camera))
         offsets = (on_line[:, None] - on_camera[None, :]).ravel()
@@ -100,7 +100,7 @@ def by_code(pulses: Grid, frames: Grid, lost: Ints) -> Anchor:
             votes[offset] = votes.get(offset, 0) + count
     if not seen:
         timed = bool(frames.late.any())  # a camera without a clock of its own cannot show a code
-        if timed and _is_code(kinds[0][0], kept) != _is_code(kinds[0][1], frames):
+        if timed and _is_code(kinds[0][0], pulses) != _is_code(kinds[0][1], frames):
             raise NoMatch("another line? Only one of pulses and frames carries a code")
         raise NoCode("no code: neither late triggers nor left out ones are seen on both sides")
     ranked = sorted(votes.items(), key=lambda item: -item[1])[:2] + [(0, 0)] * 2
@@ -119,6 +119,15 @@ def by_code(pulses: Grid, frames: Grid, lost: Ints) -> Anchor:
         )
     if n < AGREE * both:
         raise NoMatch(f"another recording? {told}, but {both} marks could")
+    for line, camera in seen:
+        here = camera[(camera + best >= ends[0][0]) & (camera + best <= ends[0][1])]
+        agree = np.isin(here + best, line)
+        wrong = np.flatnonzero(~agree[1:] & ~agree[:-1])
+        if np.count_nonzero(agree) > 1 and len(wrong):
+            raise NoMatch(
+                f"{told}, but not those from period {here[wrong[0]]} on: one side slips or lost "
+                "a stretch"
+            )
     return Anchor(best, "code", n, n_second)
 
 
@@ -167,7 +176,7 @@ def by_start(pulses: Grid, t_s: Floats, edges: Edges, n_slots: int, vouched: boo
     unknown = np.isnan(begin) or np.isnan(end)
     why = " (the file does not say from when to when it recorded)" if unknown else ""
     raise NoMatch(
-        f"no anchor: no code is seen, and no train of {n_slots} pulses, as there were frames, stands "
+        f"no anchor: no code is seen, and no train of {n_slots} pulses, as many as frames, stands "
         f"between silences of 1 s{why}; the nearest has {nearest}"
     )
 

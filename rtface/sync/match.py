@@ -22,6 +22,8 @@ from rtface.sync.grid import NEAR, Floats, Grid, Ints, best_of_each, count, peri
 
 #: 95 % of pulses have to be this near to where the camera's clock puts them
 RESIDUAL_S = 0.3e-3
+#: a pulse this near belongs to the frame, however little others scatter
+NEAREST_S = 0.1e-3
 #: of the frames between the first and the last pulse, this part needs a pulse
 WITH_PULSE = 0.9
 #: so many slots may be at odds with the camera's frame ids: missed triggers, frames by themselves
@@ -259,7 +261,9 @@ def _paired(
         nearer = expected - all_s[right - 1] < all_s[right] - expected
         near = np.where(nearer, all_s[right - 1], all_s[right])
         limit = min(limit, 0.25 * period)
-        seen = inside & (np.abs(near - expected) < 2 * limit)
+        # a glitch where a pulse was missed is no pulse: no farther than pulses of this file scatter
+        scatter = float(np.median(np.abs(near - expected)[inside])) if inside.any() else 0.0
+        seen = inside & (np.abs(near - expected) < min(2 * limit, max(NEAREST_S, 10 * scatter)))
     else:  # frames were counted, and their times are too rough to choose by
         near = np.asarray(t_s[at], np.float64)
         seen = inside & has
