@@ -116,7 +116,7 @@ def _code(axes: Axes, frames: Frames, found: Match) -> None:
 def _missing(axes: Axes, minutes: Floats, frames: Frames, found: Match) -> None:
     lost = np.flatnonzero((np.diff(frames.frame_id) > 1) & (np.diff(frames.segment) == 0))
     rows = {
-        "lost frames": minutes[lost],
+        "gaps, frames lost": minutes[lost],
         "no pulse": minutes[(found.flags & SyncFlag.NO_PULSE) > 0],
         "outside": minutes[(found.flags & SyncFlag.OUTSIDE) > 0],
     }
