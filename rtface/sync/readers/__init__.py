@@ -5,6 +5,7 @@ Only what was written is read; a file that ends early, or that says two things, 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def read(path: Path, line: str) -> Edges:
         raise UserError(f"{path}: does not exist")
     try:
         found = _reader(path)(path, line)
-    except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+    except (OSError, ValueError, KeyError, IndexError, EOFError, struct.error) as error:
         raise UserError(f"{path}: cannot be read ({error!r})") from None
     for t_s in (found.rising_s, found.falling_s):
         if len(t_s) > 1 and (t_s[1:] < t_s[:-1]).any():

@@ -34,9 +34,10 @@ def read(path: Path, line: str) -> Edges:
     for one in paths:
         try:
             with tifffile.TiffFile(one) as file:
-                for page in file.pages:
-                    text: Any = page.tags.get("ImageDescription")  # type: ignore[union-attr]
-                    text = str(text.value) if text is not None else ""
+                pages: Any = file.pages
+                for page in pages:
+                    tag = page.tags.get("ImageDescription")
+                    text = "" if tag is None else str(tag.value)
                     found, when = trigger.search(text), stamp.search(text)
                     if not found or not when:
                         raise UserError(f"{one}: a frame's description has no auxTrigger{n}")
