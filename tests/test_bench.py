@@ -209,3 +209,11 @@ def test_forecast(tmp_path: Path) -> None:
     for row in results["rows"]:
         assert 0 < float(row["all 5 ms"]) < 20
     assert {row["filter"] for row in results["rows"]} >= {"hold", "kalman 5 ms"}
+
+
+def test_sync(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "sync")
+    assert "another session" in printed
+    for row in results["rows"]:
+        assert row["wrong"] == 0
+        assert row["exact" if "coded" in row["sessions"] else "refused"] == row["n"] > 3

@@ -13,6 +13,7 @@ import rtface as package
 
 COMMANDS = (
     *("demo", "run", "listen", "bridge", "track", "init", "check", "doctor", "train", "distill"),
+    "sync",
 )
 
 

@@ -18,6 +18,7 @@ from rtface.cli import (
     offline,
     prepare,
     session,
+    sync,
     train,
     trigger,
 )
@@ -83,6 +84,7 @@ for _command in (
     session.replay,
     session.plot,
     export.export,
+    sync.sync,
     offline.track,
     train.train,
     train.distill,

@@ -77,6 +77,26 @@ class CameraSession:
         """Return (N,) float64: exposure's midpoint of results, s of ``perf_counter``."""
         return self.results[start:stop]["exposure_ns"] * 1e-9
 
+    def daq_s(self, start: int = 0, stop: int | None = None) -> Any:
+        """Return (N,) float64: exposure's midpoint of results, s of the neural recording's clock.
+
+        NaN where the recording did not see the frame.
+
+        Raises
+        ------
+        UserError
+            ``rtface sync`` was not run for this camera.
+        """
+        path = self._folder / layout.sync_name(self.name)
+        if not path.exists():
+            raise UserError(f"{path}: is not there; 'rtface sync' makes it")
+        with RecordFile(path) as file:
+            rows = file[:]
+        seq = self.results[start:stop]["frame_seq"]
+        at = np.searchsorted(rows["frame_seq"], seq)
+        at[at == len(rows)] = 0
+        return np.where(rows["frame_seq"][at] == seq, rows["t_daq_s"][at], np.nan)
+
     def images(self) -> Iterator[tuple[Records, Image]]:
         """Yield the record of each frame that is in the video, and its image (H, W).
 

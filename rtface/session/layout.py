@@ -198,6 +198,11 @@ def frames_name(camera: str) -> str:
     return f"{camera}.frames.rec"
 
 
+def sync_name(camera: str) -> str:
+    """Name of the file of a camera's frames in the clock of a neural recording."""
+    return f"{camera}.sync.rec"
+
+
 def masks_name(camera: str) -> str:
     """Return the name of the copy of a camera's masks of motion components."""
     return f"{camera}.masks.npz"
