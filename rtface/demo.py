@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from rtface.camera.truth import SyntheticTruth
 from rtface.camera_config import MotionSection, PupilSection, SyntheticSection
-from rtface.config import Rig
+from rtface.config import Rig, parse_rig
+from rtface.event_ring import EventRingReader
 from rtface.pupil.record import FIELDS
 from rtface.rings import ResultRingReader
 from rtface.types import Flag, Result
@@ -28,6 +32,81 @@ def demo_rig(rate_hz: float = 100.0, seed: int = SEED) -> Rig:
         pupil=PupilSection(polarity="auto"),
     )
     return Rig(name="demo", camera={"cam1": camera})
+
+
+#: whisks of the mouse fire a simulated board; the demo's flashes are seen and suppressed
+LOOP = {
+    "signal": {"whisk": {"expr": "z(motion_energy.full, 5 s)"}},
+    "rule": {
+        "puff": {
+            "when": "whisk > 2 sd",
+            "until": "1 sd",
+            "output": "board",
+            "pulse_ms": 10.0,
+            "hazard": True,
+        }
+    },
+}
+
+
+def closed_loop_rig(rig: Rig, port: str) -> Rig:
+    """Return the demo's rig with a rule, and a line on that serial port."""
+    line = {"board": {"kind": "serial", "port": port, "light": False}}
+    return parse_rig({**rig.model_dump(), **LOOP, "output": line}, "demo")
+
+
+class LoopReport:
+    """Follows what the rules decide and when the board's line rose.
+
+    Parameters
+    ----------
+    rises : callable
+        Returns when the board's line went up so far, ns.
+    """
+
+    def __init__(self, rises: Callable[[], list[int]]) -> None:
+        self._events = EventRingReader("cam1")
+        self._rises = rises
+        #: from the exposure to the decision, the command, and the line, ms
+        self._ms: list[list[float]] = []
+        self._fired: list[dict[str, Any]] = []
+        self.suppressed = 0
+
+    def update(self) -> list[str]:
+        """Return a line for every rise of the line since the last call."""
+        for event in self._events.new():
+            if event["kind"] == "decision":
+                self._fired += [event] if event["outcome"] == "fired" else []
+                self.suppressed += event["outcome"] == "suppressed"
+        lines = []
+        rises = self._rises()
+        while len(self._ms) < min(len(rises), len(self._fired)):
+            event, rose = self._fired[len(self._ms)], rises[len(self._ms)]
+            began = event["exposure_ns"]
+            times = event["decided_ns"], event["t_command_ns"] or rose, rose
+            ms = [(t - began) / 1e6 for t in times]
+            self._ms.append(ms)
+            lines.append(
+                f"{event['rule']}: frame {event['frame_seq']}, whisk {event['value']:.1f} sd; from "
+                f"the exposure: decided {ms[0]:.2f} ms, commanded {ms[1]:.2f}, line on {ms[2]:.2f}"
+            )
+        return lines
+
+    def report(self) -> str:
+        """Return one line for the summary."""
+        if not self._ms:
+            return f"closed loop: nothing fired, {self.suppressed} suppressed"
+        decided, line = np.array(self._ms)[:, 0], np.array(self._ms)[:, 2]
+        return (
+            f"closed loop: {len(line)} pulses on the board, {self.suppressed} suppressed; from the "
+            f"exposure to the decision p50 {np.percentile(decided, 50):.2f} p99 "
+            f"{np.percentile(decided, 99):.2f} ms, to the line p50 {np.percentile(line, 50):.2f} "
+            f"p99 {np.percentile(line, 99):.2f} ms"
+        )
+
+    def close(self) -> None:
+        """Unmap the ring."""
+        self._events.close()
 
 
 class TruthCheck:

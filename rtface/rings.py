@@ -212,8 +212,8 @@ class ResultRingWriter:
             "camera": camera,
             "n_keypoints": n_keypoints,
             "payload": payload,
-            "signals": lengths,
             **about,
+            "signals": lengths,  # in the order in which they stand
         }
         n_bytes = _crop_at(n_keypoints) + _CROP_BYTES + 4 * sum(lengths.values())
         slots, words = _slots(seconds, rate_hz), len(Ledger._fields)

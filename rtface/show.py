@@ -30,8 +30,20 @@ def camera_line(name: str, counts: dict[str, Any], seconds: float = 1.0) -> str:
     return (
         f"{name}  {counts.get('n', 0) / seconds:6.1f} Hz  age p50 {_ms(age.get('p50_ms'))} "
         f"p99 {_ms(age.get('p99_ms'))} ms  lost {counts.get('lost_camera', 0)}  "
-        f"skipped {counts['skipped']}  subscribers {counts['subscribers']}{face_words(counts)}"
+        f"skipped {counts['skipped']}  subscribers {counts['subscribers']}"
+        f"{face_words(counts)}{loop_words(counts)}"
     )
+
+
+def loop_words(counts: dict[str, Any]) -> str:
+    """Return what is said of the rules in a camera's line; empty without any."""
+    loop = counts.get("loop")
+    if not loop:
+        return ""
+    fired = sum(rule.get("fired", 0) for rule in loop["rules"].values())
+    state = "ARMED" if loop["armed"] else "disarmed"
+    down = f"  LINE DOWN: {', '.join(loop['down'])}" if loop["down"] else ""
+    return f"  {state}{', dry' if loop['dry'] else ''}, fired {fired}{down}"
 
 
 def face_words(counts: dict[str, Any]) -> str:
@@ -114,6 +126,10 @@ class StatusLine:
     ) -> None:
         """Clear the line."""
         self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Show a line that stays, above the status."""
+        self._live.console.print(text, markup=False, highlight=False)
 
     def show(self, status: dict[str, Any]) -> None:
         """Show the latest status of every camera."""

@@ -31,6 +31,7 @@ from rtface.stages.motion import MotionStage
 from rtface.timing import timing_of
 from rtface.tracker import Tracker
 from rtface.types import (
+    SIGNAL_NAMES,
     BBox,
     CameraInfo,
     Engine,
@@ -89,7 +90,8 @@ def describe(
     loop: Loop | None = None,
 ) -> dict[str, Any]:
     """Return the fields of ``meta.<camera>.``: what is needed to decode and interpret."""
-    lengths = stages.lengths | (loop.lengths if loop else {})
+    found = stages.lengths | (loop.lengths if loop else {})
+    lengths = {name: found[name] for name in SIGNAL_NAMES if name in found}
     return {
         "session": session,
         "rtface": __version__,

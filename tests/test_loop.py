@@ -191,3 +191,18 @@ def test_lines_are_tried(tmp_path: Path) -> None:
     assert said.returncode == 0, said.stderr
     assert "4 of 4 pulses sent, 4 answered" in said.stdout, json.dumps(said.stdout)
     assert len(rises) == 4
+
+
+@pytest.mark.timeout(60)
+def test_the_demo_fires_a_board(tmp_path: Path, ring_dir: Path) -> None:
+    said = subprocess.run(
+        [RTFACE, "demo", "--closed-loop", "--seconds", "12"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert said.returncode == 0, said.stderr
+    assert "ARMED" in said.stderr
+    assert "closed loop: " in said.stdout
+    assert "every frame accounted for: yes" in said.stdout

@@ -167,6 +167,26 @@ def test_frames_and_results_keep_every_field() -> None:
         ring.close()
 
 
+def test_signals_come_out_under_their_own_names_in_whatever_order_they_were_named(
+    ring_dir: Path,
+) -> None:
+    named = {"pupil": 3, "brightness": 1, "motion": 2}
+    results = ResultRingWriter("cam1", 1, 0.1, 100.0, {"signals": named}, named)
+    read = ResultRingReader("cam1")
+    given = {name: np.arange(n, dtype=np.float32) + 10 * n for name, n in named.items()}
+    pose = Pose(np.zeros((1, 3), np.float32))
+    ledger = Ledger(*range(len(Ledger._fields)))
+    results.write(ledger, pose, given)
+    results.write(ledger, pose, {"motion": given["motion"]})
+    first, second = read.new()
+    assert set(first.signals) == set(named)
+    for name, values in given.items():
+        np.testing.assert_array_equal(first.signals[name], values)
+    assert np.isnan(second.signals["pupil"]).all()  # what a result does not have is not the last's
+    for ring in (results, read):
+        ring.close()
+
+
 def test_a_late_reader_finds_what_the_ring_still_holds() -> None:
     with pytest.raises(FileNotFoundError):
         RingReader("cam1.frames")

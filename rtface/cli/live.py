@@ -57,39 +57,62 @@ def demo(
     seconds: Seconds = None,
     rate: Annotated[float, typer.Option(min=1, max=2000, help="Frames per second.")] = 100.0,
     seed: Annotated[int, typer.Option(min=0, max=999, help="Which mouse.")] = 7,
+    closed_loop: Annotated[
+        bool,
+        typer.Option("--closed-loop", help="Whisks fire a simulated board, with every latency."),
+    ] = False,
     record: Record = None,
     subject: Subject = "",
     name: Name = "",
 ) -> None:
-    """Track a synthetic mouse, publish its keypoints, and compare them with the exact truth."""
+    """Track a synthetic mouse, publish what is found, and compare it with the exact truth."""
+    from contextlib import ExitStack
+
     from rtface.camera_config import SyntheticSection
-    from rtface.demo import TruthCheck, demo_rig
+    from rtface.demo import LoopReport, TruthCheck, closed_loop_rig, demo_rig
     from rtface.engine.bundle import load_bundle
     from rtface.run import run_rig
     from rtface.show import StatusLine, summary
 
-    rig, label = _with_record(demo_rig(rate, seed), record, subject, name)
+    stack, rig, board = ExitStack(), demo_rig(rate, seed), None
+    if closed_loop:
+        from rtface.outputs import twin
+
+        board = stack.enter_context(twin.running())
+        rig = closed_loop_rig(rig, board.port)
+    rig, label = _with_record(rig, record, subject, name)
     section = rig.camera["cam1"]
     assert isinstance(section, SyntheticSection)
     names = load_bundle(rig.engine.bundle).names
     check: list[TruthCheck] = []
-    with StatusLine() as line:
+    loops: list[LoopReport] = []
+    with stack, StatusLine() as line:
 
         def on_start(supervisor: Supervisor) -> None:
             check.append(TruthCheck("cam1", section, names))
+            if board is not None:
+                loops.append(LoopReport(board.rises))
             _say_where(supervisor.endpoints)
 
         def on_turn(supervisor: Supervisor) -> None:
             for one in check:
                 one.update()
+            for loop in loops:
+                for text in loop.update():
+                    line.note(text)
             line.show(supervisor.status())
 
-        supervisor = run_rig(rig, stop_switch(), seconds, on_start, on_turn, label)
+        supervisor = run_rig(rig, stop_switch(), seconds, on_start, on_turn, label, closed_loop)
+        for loop in loops:
+            loop.update()
     print(summary(supervisor.status(), supervisor.unclean))
     for one in check:
         one.update()
         print(one.report())
         one.close()
+    for loop in loops:
+        print(loop.report())
+        loop.close()
     _end(supervisor)
 
 
