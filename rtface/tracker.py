@@ -102,6 +102,7 @@ class Tracker:
         pose = self._estimate(frame.image, 1 + passed_over + lost)
         t_infer_ns = self._clock()
         stamp = frame.stamp
+        first = stamp.segment != self._segment
         if passed_over and self._motion:
             self._look_back(frame)
         exposed = self.timer(stamp)
@@ -110,7 +111,7 @@ class Tracker:
             flags |= Flag.NO_FACE.value
         if passed_over:
             flags |= Flag.SKIPPED.value
-        if stamp.segment != self._segment:
+        if first:
             flags |= Flag.FIRST.value
         if frame.lost != self._lost:
             flags |= _gap_flags(self._lost, frame.lost)

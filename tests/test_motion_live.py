@@ -170,6 +170,41 @@ def test_a_frame_that_was_passed_over_still_gives_motion(masks: Masks) -> None:
     assert asked == [3, 5]  # a frame that follows the one before needs nobody else
 
 
+def test_masks_that_come_while_frames_are_passed_over_see_the_frame_before(masks: Masks) -> None:
+    film, pose = frames(8), Pose(np.zeros((1, 3), np.float32))
+    section = MotionSection(components=10, roi=((8, 8, 24, 20),))
+    stage, project = motion_stage(section, "cam1", INFO), Projector(masks, 10)
+    assert stage is not None
+    stage(film[0], pose, False)
+    stage.replace(masks)
+    stage(film[1], pose, True)  # the coming masks see this one
+    stage.look(film[4])  # and this one, of those that were passed over
+    assert stage(film[5], pose, True) == Flag.NEW_MASKS
+    project.look(film[4])
+    wanted = np.concatenate(project(film[5], True).motion)
+    np.testing.assert_array_equal(stage.signals["motion"], wanted)
+
+
+def test_the_first_result_of_a_segment_is_flagged_also_if_its_first_frame_was_passed_over(
+    masks: Masks,
+) -> None:
+    film, pose = frames(5), Pose(np.zeros((1, 3), np.float32))
+    segments = (0, 0, 1, 1)
+    made = [
+        Frame(i, Stamp(s, i % 2, None, i * PERIOD_NS), Lost(), film[i])
+        for i, s in enumerate(segments)
+    ]
+    tracker = Tracker(
+        lambda *_: pose,
+        Timing(PERIOD_NS),
+        motion=[MotionStage(masks, 5, np.uint8)],
+        before=lambda frame_seq: made[frame_seq - 1],
+    )
+    flags = [tracker(made[i])[0].flags for i in (0, 1, 3)]
+    assert [bool(f & Flag.FIRST) for f in flags] == [True, False, True]
+    assert [bool(f & Flag.NO_MOTION) for f in flags] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("section", "words"),
     [

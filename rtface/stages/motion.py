@@ -86,6 +86,9 @@ class MotionStage:
     def look(self, image: Image) -> None:
         """See the frame before the next one; see ``MovingStage``."""
         self._project.look(image)
+        if self._coming is not None:
+            self._coming[1].look(image)
+            self._primed = True
 
     def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
         """Compute energy and components; see ``Stage``.
