@@ -83,7 +83,11 @@ def track_video(job: Job, on_progress: Progress = lambda _done: None) -> Outcome
     try:
         _clear(part)
         part.mkdir(parents=True)
-        outcome = _track(job, part, on_progress)
+        try:
+            outcome = _track(job, part, on_progress)
+        except UserError:  # trying again would end the same way
+            shutil.rmtree(part, ignore_errors=True)
+            raise
         sync(part)
         os.replace(part, folder)
         sync(folder.parent)
