@@ -134,6 +134,8 @@ def _nwb(session: Session, names: list[str], path: Path, filled: bool, about: Pa
             session, path, names, filled, told, lambda _camera, done, total: move(done, total)
         )
     print(f"{', '.join(names)}: {n} results -> {path}")
+    if told is None:
+        print("note: archives want the subject's age, sex and description: --about about.toml")
 
 
 def _facemap(session: Session, name: str, folder: Path, filled: bool, as_facemap: bool) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,7 +85,8 @@ def export_nwb(
             told = _of(on_progress, camera.name)
             add_camera(nwb, session.path, camera, results, times, zero_ns, path, sync, told)
         with pynwb.NWBHDF5IO(str(part), "w") as io:
-            io.write(nwb)
+            # all datasets in turns, not one after the other: each piece of records is read once
+            io.write(nwb, exhaust_dci=False)
     return n
 
 
@@ -137,8 +137,8 @@ def _file(session: Session, zero_ns: int, about: About, cameras: Sequence[str]) 
             timestamps=(clock["t_host_ns"] - zero_ns) * 1e-9,
             unit="ns",
             description="Wall clock: ns since 1970 (UTC), read together with the clock of all "
-            f"times in this file. That is perf_counter of {told.host or 'no machine'}; its zero is at "
-            f"{zero_ns} ns.",
+            f"times in this file. That is perf_counter of {told.host or 'no machine'}; its zero "
+            f"is at {zero_ns} ns.",
         )
     )
     _add_events(nwb, session, zero_ns)
@@ -146,18 +146,24 @@ def _file(session: Session, zero_ns: int, about: About, cameras: Sequence[str]) 
 
 
 def _add_events(nwb: Any, session: Session, zero_ns: int) -> None:
-    """Add a table for each kind of event; what belongs to one stands in its annotation."""
-    kinds = dict.fromkeys(event.kind for event in session.events)
-    for kind in kinds:
-        events = [event for event in session.events if event.kind == kind]
-        table = nwb.create_events_table(
-            name=kind.replace(" ", "_"),
-            description=f"Events '{kind}' of the session, stamped by the machine that recorded.",
-            source_description="rtface",
-        )
-        for event in events:
-            text = event.fields.get("text") or json.dumps(event.fields)
-            table.add_event(
-                timestamp=(event.t_host_ns - zero_ns) * 1e-9,
-                annotation=str(text),
-            )
+    """Add the session's log: what happened, when, and whatever belongs to it as text."""
+    table = nwb.create_events_table(
+        name="session_events",
+        description="What happened while the session was recorded, stamped by the machine that "
+        "recorded; 'ended' has the counts of all frames and results.",
+        source_description="rtface",
+    )
+    table.add_column(name="event", description="kind: began, annotation, disk_low, ended ...")
+    for event in session.events:
+        text = event.fields.get("text") or "; ".join(_flat(event.fields))
+        seconds = (event.t_host_ns - zero_ns) * 1e-9
+        table.add_event(timestamp=seconds, annotation=str(text), event=event.kind)
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield ``name: value`` of all that is in a map, and in maps in it."""
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}: {value}"

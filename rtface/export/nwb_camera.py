@@ -48,9 +48,11 @@ def add_camera(
     seconds = [clock.seconds(times.of(rows)) for rows in results.chunks()]
     pieces = Pieces(results, on_progress)
     parts = Parts(folder, camera, pieces, times, clock, np.concatenate(seconds))
-    behavior = _module(nwb, "behavior", "Keypoints, motion and pupil of the face.")
-    _module(nwb, "frames", "Ledger of every frame and result: times, losses.")
-    about = camera.about
+    if "behavior" not in nwb.processing:
+        nwb.create_processing_module(
+            "behavior", "Keypoints, motion and pupil of the face; times and losses."
+        )
+    behavior, about = nwb.processing["behavior"], camera.about
     device = nwb.create_device(
         name=camera.name,
         description=f"Camera of {about.width}x{about.height} px, {about.bits} bits, "
@@ -65,13 +67,7 @@ def add_camera(
     add_signals(behavior, parts, first)
     for table in masks_tables(parts):
         behavior.add(table)
-    add_tables(nwb, parts, Pieces(camera.frames, lambda _done, _total: None), sync)
-
-
-def _module(nwb: Any, name: str, about: str) -> Any:
-    if name in nwb.processing:
-        return nwb.processing[name]
-    return nwb.create_processing_module(name=name, description=about)
+    add_tables(behavior, parts, Pieces(camera.frames, lambda _done, _total: None), sync)
 
 
 def add_video(nwb: Any, parts: Parts, beside: Path, device: Any) -> Any:

@@ -66,7 +66,8 @@ class _Column(AbstractDataChunkIterator):  # type: ignore[misc]
             raise StopIteration
         values = np.ascontiguousarray(self._take(self._pieces[start]))
         self._next = start + len(values)
-        return DataChunk(values, np.s_[start : self._next])
+        where = (slice(start, self._next), *(slice(0, n) for n in self._shape))
+        return DataChunk(values, where)
 
     def recommended_chunk_shape(self) -> tuple[int, ...]:
         row = max(1, self._type.itemsize * int(np.prod(self._shape)))

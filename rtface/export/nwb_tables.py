@@ -158,12 +158,11 @@ def records_table(name: str, about: str, pieces: Pieces, more: Sequence[Any] = (
     return DynamicTable(name=name, description=about, id=numbers, columns=[*more, *columns])
 
 
-def add_tables(nwb: Any, parts: Parts, frames: Pieces, sync: RecordFile | None) -> None:
+def add_tables(behavior: Any, parts: Parts, frames: Pieces, sync: RecordFile | None) -> None:
     """Add the ledger of every result and what is known of every frame, with losses and sync."""
     camera = parts.camera
-    module = nwb.processing["frames"]
     ledger = "Ledger of every result: when each stage was done, what was lost before it."
-    module.add(records_table(f"results_{camera.name}", ledger, parts.results))
+    behavior.add(records_table(f"results_{camera.name}", ledger, parts.results))
     about = (
         "Every frame that came from the camera, also those that are not in the video or were not "
         "tracked; lost_* count frames that never came, cumulative."
@@ -185,4 +184,4 @@ def add_tables(nwb: Any, parts: Parts, frames: Pieces, sync: RecordFile | None) 
             for c in sync.columns
             if not c.shape and c.name != "frame_seq"
         ]
-    module.add(records_table(f"frames_{camera.name}", about, frames, more))
+    behavior.add(records_table(f"frames_{camera.name}", about, frames, more))
