@@ -60,6 +60,7 @@ def export_nwb(
     except ImportError:
         raise UserError("NWB needs pynwb and ndx-pose; pip install 'rtface[nwb]'") from None
     from rtface.export.nwb_camera import add_camera
+    from rtface.export.nwb_columns import new_file
 
     if path.suffix != ".nwb":
         raise UserError(f"{path}: name a file that ends in .nwb")
@@ -84,7 +85,8 @@ def export_nwb(
             sync = _sync(session.path, camera.name, stack)
             told = _of(on_progress, camera.name)
             add_camera(nwb, session.path, camera, results, times, zero_ns, path, sync, told)
-        with pynwb.NWBHDF5IO(str(part), "w") as io:
+        file = stack.enter_context(new_file(part))
+        with pynwb.NWBHDF5IO(file=file, mode="w") as io:
             # all datasets in turns, not one after the other: each piece of records is read once
             io.write(nwb, exhaust_dci=False)
     return n

@@ -6,8 +6,10 @@ All datasets of a file are written in turns, a piece of each, so that pieces rea
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 from hdmf.backends.hdf5.h5_utils import H5DataIO
@@ -16,8 +18,8 @@ from hdmf.data_utils import AbstractDataChunkIterator, DataChunk
 from rtface.session.records import RecordFile, Records
 
 Array = npt.NDArray[Any]
-#: of one chunk of a dataset, about; HDF5 keeps 1 MB of each in memory
-_CHUNK_BYTES = 1 << 18
+#: of one chunk of a dataset, about
+_CHUNK_BYTES = 1 << 17
 #: rows that are read at a time
 _ROWS = 4096
 
@@ -83,6 +85,11 @@ class _Column(AbstractDataChunkIterator):  # type: ignore[misc]
     @property
     def maxshape(self) -> tuple[int, ...]:
         return (self._pieces.n, *self._shape)
+
+
+def new_file(path: Path) -> Any:
+    """Return a new HDF5 file that keeps two chunks of each dataset; by default it is 8 MB."""
+    return h5py.File(path, "w", rdcc_nbytes=2 * _CHUNK_BYTES)
 
 
 def packed(data: Any) -> Any:
