@@ -106,7 +106,7 @@ def make_session(
         (_results(at, min(n, at + 5_000), columns, gone) for at in range(0, n, 5_000)),
     )
     clock = np.zeros(n // 200 + 2, row_dtype(layout.CLOCK_COLUMNS))
-    after_ns = np.arange(len(clock)) * 1_000_000_000 + np.arange(len(clock)) % 3 * 777
+    after_ns = np.arange(len(clock)) * 1_000_000_000 + np.arange(len(clock)) ** 2 % 5 * 777
     clock["t_host_ns"] = BEGAN_NS + after_ns
     clock["t_unix_ns"] = BEGAN_UNIX_NS + after_ns + after_ns // 100_000  # 10 ppm
     write_records(folder / layout.CLOCK, "clock", told, layout.CLOCK_COLUMNS, [clock])
