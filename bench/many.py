@@ -1,9 +1,10 @@
 """How much faster two workers track many videos than one: whole runs of ``rtface track``, in turns.
 
 Clips of the synthetic mouse, the shipped network. Each turn runs one worker and then two on the
-same clips; what is said is the median of the turns, and of each the time to start is taken off
-(a run on clips of one frame), because it does not grow with the recordings. Other programs that
-take the cores make both slower; turns that follow each other see about the same.
+same clips; the time to start (a run on clips of one frame) is taken off, because it does not grow
+with the recordings. Where other programs take the cores, two workers may get no more of them than
+one. So the time of processors is measured, too: workers share nothing but memory and disk, so that
+twice what one takes over what two take together is what two cores of their own would give.
 
     OPENBLAS_NUM_THREADS=1 python bench/many.py [--turns 3] [--frames 1500] [--videos 4]
 """
@@ -12,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -50,16 +53,26 @@ def make_clips(folder: Path, n: int, frames: int) -> list[Path]:
     return paths
 
 
-def run(videos: list[Path], workers: int) -> float:
-    """Return how long a run takes, s."""
+class Run(NamedTuple):
+    """How long a run took, and how much time of processors, s."""
+
+    wall_s: float
+    cpu_s: float
+
+    def less(self, other: Run) -> Run:
+        return Run(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
+
+
+def run(videos: list[Path], workers: int) -> Run:
+    """Track videos into sessions that are thrown away."""
     with tempfile.TemporaryDirectory() as out:
         words = [*map(str, videos), "--sessions", out, "--workers", str(workers)]
-        began = time.perf_counter()
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run([*COMMAND, *words], capture_output=True, text=True)
-        took = time.perf_counter() - began
+        took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
-    return took
+    return Run(took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def main() -> None:
@@ -69,31 +82,27 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=4)
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, load before {os.getloadavg()[0]:.1f}")
+    wall, bound, cost = [], [], []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         clips = make_clips(folder, arguments.videos, arguments.frames)
         (folder / "short").mkdir()
         short = make_clips(folder / "short", arguments.videos, 1)
-        ratios, raw, rates = [], [], []
         for turn in range(arguments.turns):
-            starts = [run(short, workers) for workers in (1, 2)]
-            took = [run(clips, workers) for workers in (1, 2)]
-            one, two = (t - s for t, s in zip(took, starts, strict=True))
-            ratios.append(one / two)
-            raw.append(took[0] / took[1])
+            one, two = (run(clips, workers).less(run(short, workers)) for workers in (1, 2))
+            wall.append(one.wall_s / two.wall_s)
+            bound.append(2 * one.cpu_s / two.cpu_s)
             frames = arguments.videos * arguments.frames
-            rates.append((frames / took[0], frames / took[1]))
+            cost.append(1e3 * one.cpu_s / frames)
             print(
-                f"turn {turn}: one {took[0]:.1f} s, two {took[1]:.1f} s "
-                f"(to start {starts[0]:.1f}, {starts[1]:.1f}): {raw[-1]:.2f} times, "
-                f"{ratios[-1]:.2f} without the start; load {os.getloadavg()[0]:.1f}",
+                f"turn {turn}: one worker {one.wall_s:.1f} s ({one.cpu_s:.1f} s of a core), two "
+                f"{two.wall_s:.1f} s ({two.cpu_s:.1f}); load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
-    one, two = (statistics.median(rate[i] for rate in rates) for i in (0, 1))
-    print(f"one worker {one:.0f} frames/s, two {two:.0f} frames/s")
+    print(f"{statistics.median(cost):.2f} ms of a core per frame")
     print(
-        f"two workers {statistics.median(raw):.2f} times one (median of {len(raw)} turns), "
-        f"{statistics.median(ratios):.2f} without the time to start"
+        f"two workers were {statistics.median(wall):.2f} times as fast as one, and are "
+        f"{statistics.median(bound):.2f} times on two cores of their own (medians)"
     )
 
 

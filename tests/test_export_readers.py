@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from conftest import ROOT
-from made_sessions import BEGAN_NS, BEGAN_UNIX_NS, LOST_AT, OVERWRITTEN, SKIPPED, make_session
+from made_sessions import (
+    BEGAN_NS,
+    BEGAN_UNIX_NS,
+    LOST_AT,
+    OVERWRITTEN,
+    SKIPPED,
+    make_session,
+    write_records,
+)
 
 import rtface
 from rtface.export.deeplabcut import export_deeplabcut
@@ -25,6 +33,7 @@ from rtface.motion.masks import load_masks
 from rtface.ring import NONE_WORD
 from rtface.session import Session
 from rtface.session.layout import Status
+from rtface.session.records import Column, row_dtype
 
 PYTHON = os.environ.get("RTFACE_READERS_PYTHON")
 FACEMAP = os.environ.get("RTFACE_FACEMAP_PYTHON")
@@ -135,8 +144,25 @@ def assert_ledger(read: Read, session: Session) -> None:
         assert_same(read.arrays[f"nwb/{name}"], session.clock[:]["t_unix_ns"])
 
 
+def synced(folder: Path) -> Any:
+    """Write the frames' times in a neural recording, as matching them does."""
+    columns = (
+        Column("frame_seq", "<i8"),
+        Column("t_daq_s", "<f8", (), "s of the recording: midpoint of the exposure"),
+        Column("flags", "<i8"),
+    )
+    rows = np.zeros(200, row_dtype(columns))
+    rows["frame_seq"] = np.arange(200)
+    rows["t_daq_s"] = 3.5 + np.arange(200) / 199.999
+    rows["flags"] = 4
+    told = {"session": "5e55", "recording": "abcd", "camera": "cam1"}
+    write_records(folder / "cam1.sync.rec", "sync", told, columns, [rows])
+    return rows
+
+
 def test_a_session_with_losses(tmp_path: Path) -> None:
     folder = make_session(tmp_path / "session")
+    sync = synced(folder)
     with rtface.open_session(folder) as session:
         read = written(session, tmp_path / "out")
         assert_keypoints(read, session)
@@ -159,6 +185,8 @@ def test_a_session_with_losses(tmp_path: Path) -> None:
     told, arrays = read
     assert findings(read) == []
     assert told["invalid"] == []
+    for name, column in (("t_daq_s", "t_daq_s"), ("sync_flags", "flags")):
+        assert_same(arrays[f"nwb/frames_cam1/{name}"], sync[column])
     # the first exposure came before the first delivery, so the file begins there
     zero_ns = int(results["exposure_ns"][0])
     assert zero_ns < BEGAN_NS
