@@ -30,7 +30,7 @@ from rtface.track import estimator_for
 from rtface.tracker import Tracker
 from rtface.types import CameraInfo, Engine, Flag, Result, UserError
 
-#: told now and then how many frames of the video are done
+#: told after every frame how many of the video are done
 Progress = Callable[[int], None]
 #: frames between two writes
 _CHUNK = 200
@@ -144,7 +144,7 @@ def _track(job: Job, part: Path, on_progress: Progress) -> Outcome:
             writer.add(frame, Result(frame.frame_seq, ledger, pose, signals))
             if writer.n % _CHUNK == 0:
                 writer.flush()
-                on_progress(writer.n)
+            on_progress(writer.n)
         writer.flush()
         n, ended_ns = writer.n, frames.now_ns
         write_clock(part, about, ended_ns)
