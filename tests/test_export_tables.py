@@ -139,6 +139,7 @@ def test_units_of_the_pupil() -> None:
         (["--csv", "a.csv", "--camera", "cam9"], "has no camera 'cam9', only cam1"),
         (["--csv", "a.csv", "--filled"], "--recompute --fill' makes it"),
         (["--csv", "a.csv", "--about", "b.toml"], "--about with --nwb"),
+        (["--csv", "a.csv", "--dlc", "a.csv"], "is named twice"),
         (["--facemap", "a.csv"], "--facemap takes a folder"),
     ],
 )

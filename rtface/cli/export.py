@@ -68,6 +68,9 @@ def export(
         )
     if facemap and facemap.suffix in (".csv", ".h5", ".nwb", ".parquet"):
         raise UserError(f"{facemap}: --facemap takes a folder")
+    files = [path.absolute() for path in asked if path]
+    if len(set(files)) < len(files):
+        raise UserError(f"{files[-1]}: is named twice; give each format a file of its own")
     with open_session(folder) as session:
         names = [camera] if camera else list(session.cameras)
         if facemap:
