@@ -66,13 +66,15 @@ def declared_frames(path: str | PathLike[str]) -> int | None:
         return stream.frames or (round(duration_s * rate) if duration_s and rate else None)
 
 
-def read_frames(path: str | PathLike[str]) -> Iterator[Image]:
+def read_frames(path: str | PathLike[str], threads: int = 0) -> Iterator[Image]:
     """Yield every frame of a video or still in order, as fast as it decodes.
 
     Parameters
     ----------
     path : str or path
         Any file that FFmpeg decodes. Of a multi-page TIFF only the first page is seen.
+    threads : int
+        That decode; 0: as many as FFmpeg thinks fit.
 
     Yields
     ------
@@ -90,7 +92,7 @@ def read_frames(path: str | PathLike[str]) -> Iterator[Image]:
         After the last good frame: the next is damaged, or frames are missing that the file
         declares (more than 1 and 1 %; where it declares only a duration, more than 5 and 1 %).
     """
-    with _opened(path) as (container, stream):
+    with _opened(path, threads) as (container, stream):
         first: Image | None = None
         for number, frame in enumerate(_decoded(path, container, stream)):
             image, _ = _gray(frame)
@@ -105,7 +107,9 @@ def read_frames(path: str | PathLike[str]) -> Iterator[Image]:
 
 
 @contextmanager
-def _opened(path: str | PathLike[str]) -> Iterator[tuple[InputContainer, VideoStream]]:
+def _opened(
+    path: str | PathLike[str], threads: int = 0
+) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open the first video stream; every reason why not is a UserError."""
     name = fspath(path)
     if Path(path).is_dir():
@@ -130,6 +134,7 @@ def _opened(path: str | PathLike[str]) -> Iterator[tuple[InputContainer, VideoSt
             raise UserError(f"{name}: has no video in it; check that this is the right file")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        stream.thread_count = threads
         yield container, stream
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rtface.export.recorded import BoolArray, Motion, Pupil, Recorded, Roi, Trace
+from rtface.export.results import results_file
 from rtface.motion.masks import load_masks
 from rtface.pupil.facemap import facemap_axes, facemap_smooth
 from rtface.session import CameraSession, layout
-from rtface.session.records import RecordFile, Records
-from rtface.types import Float32Array, UserError
+from rtface.session.records import Records
+from rtface.types import Float32Array
 
 FrameSeq = npt.NDArray[np.int64]
 #: a box that keypoints placed is not on record: it reaches so many radii around where the pupil was
@@ -41,16 +42,8 @@ def recorded(
     UserError
         Records are damaged, or there are no filled results.
     """
-    if filled:
-        path = folder / f"{camera.name}.filled.rec"
-        if not path.is_file():
-            raise UserError(
-                f"{path}: is not there; 'rtface replay {folder} --recompute --fill' makes it"
-            )
-        with RecordFile(path) as file:
-            chunks = list(file.chunks())
-    else:
-        chunks = list(camera.results.chunks())
+    with results_file(folder, camera, filled) as file:
+        chunks = list(file.chunks())
     keypoints, tracked = placed(frame_seq, chunks, len(camera.names))
     pupil = pupil_of(camera, frame_seq, chunks)
     return Recorded(

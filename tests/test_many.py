@@ -1,0 +1,297 @@
+"""Many videos through the same tracker: the same bytes whoever tracks them, and whatever breaks."""
+
+import filecmp
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from programs import RTFACE
+from test_offline import clip, cut
+
+from rtface.camera.video import probe, read_frames
+from rtface.config import parse_rig
+from rtface.engine import make_engine
+from rtface.engine.bundle import load_bundle
+from rtface.many.plan import fingerprint, plan
+from rtface.many.session import track_video
+from rtface.offline import track_files
+from rtface.pose import PoseEstimator
+from rtface.replay import recorded
+from rtface.session import open_session
+from rtface.session.verify import verify
+from rtface.types import Flag, UserError
+
+RIG = """
+[engine]
+bundle = "{bundle}"
+[camera.cam1]
+kind = "synthetic"
+[camera.cam1.motion]
+bin = 4
+components = 3
+fit_s = 1.0
+[camera.cam1.pupil]
+box = [10, 10, 30, 30]
+[camera.cam1.running]
+box = [8, 8, 32, 32]
+"""
+
+
+def rig(bundle: Path) -> Path:
+    path = bundle.parent / "many.toml"
+    path.write_text(RIG.format(bundle=bundle))
+    return path
+
+
+def track(*words: str | Path, code: int = 0) -> str:
+    done = subprocess.run(
+        [RTFACE, "track", *map(str, words)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def textured(path: Path, n: int) -> Path:
+    """A clip with something to see that moves."""
+    import av
+
+    random = np.random.default_rng(3)
+    texture = random.integers(0, 255, (48, 200), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=50)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "gray"
+        for i in range(n):
+            shift = int(20 + 10 * np.sin(i / 7))
+            pixels = np.ascontiguousarray(texture[:, shift : shift + 64])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="gray")))
+        container.mux(stream.encode())
+    return path
+
+
+def same_tree(one: Path, other: Path) -> None:
+    """The same files with the same bytes, all the way down."""
+    names = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
+    assert names == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
+    assert names
+    for name in names:
+        assert filecmp.cmp(one / name, other / name, shallow=False), name
+
+
+def test_a_session_of_a_video(tmp_path: Path, tiny_bundle: Path) -> None:
+    video = clip(tmp_path / "mouse.mkv", 40)
+    said = track(video, "--sessions", tmp_path / "s", "--bundle", tiny_bundle)
+    assert "1 sessions made (40 frames), 0 there already, 0 faults" in said
+    (folder,) = (tmp_path / "s").iterdir()
+    assert folder.name == f"mouse_{fingerprint(video)[:8]}"
+    assert verify(folder) == []
+    assert not list(folder.glob("*.mkv"))  # it names the video and does not copy it
+    # as `track --out`, and as the estimator alone, frame by frame
+    network = load_bundle(tiny_bundle)
+    engine = make_engine(network, "onnxruntime")
+    info = probe(video)
+    estimator = PoseEstimator(engine, (info.height, info.width), info.bits)
+    wanted = [estimator(image).keypoints for image in read_frames(video)]
+    with open_session(folder) as session:
+        camera = session.cameras["cam1"]
+        results = list(recorded(camera))
+        assert np.array([r.pose.keypoints for r in results]).tobytes() == np.array(wanted).tobytes()
+        assert [r.ledger.frame_seq for r in results] == list(range(40))
+        assert [r.ledger.t_host_ns for r in results] == [i * 20_000_000 for i in range(40)]
+        assert all(r.ledger.flags & Flag.OFFLINE for r in results)
+        assert camera.exposure_s() == pytest.approx(np.arange(40) / 50, abs=1e-8)
+        source = camera.about.meta["source"]
+        assert source["sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
+        assert source["file"] == str(video)
+        assert session.about.began_unix_ns == video.stat().st_mtime_ns
+        assert session.ended is not None
+        assert session.ended.fields["why"] == "end of the file"
+        table = list(camera.images())
+        assert table == []
+
+
+@pytest.mark.slow
+def test_motion_pupil_and_running_of_a_rig_file(tmp_path: Path, tiny_bundle: Path) -> None:
+    videos = [textured(tmp_path / f"m{i}.mkv", 80 + i) for i in range(2)]
+    words = [*videos, "--rig", rig(tiny_bundle)]
+    track(*words, "--sessions", tmp_path / "one")
+    track(*words, "--sessions", tmp_path / "two", "--workers", "2")
+    same_tree(tmp_path / "one", tmp_path / "two")
+    for folder in (tmp_path / "one").iterdir():
+        assert verify(folder) == []
+        with open_session(folder) as session:
+            camera = session.cameras["cam1"]
+            motion = camera.signal("motion")
+            assert motion.shape[1] == 3
+            assert np.isnan(motion[0]).all()  # there is no frame before
+            assert np.isfinite(motion[1:]).all()
+            assert (camera.signal("motion_energy")[1:] > 0).any()
+            assert np.isfinite(camera.signal("running")[1:]).all()
+            assert np.isfinite(camera.signal("pupil")).any()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on(tmp_path: Path, tiny_bundle: Path) -> None:
+    videos = [textured(tmp_path / f"v{i}.mkv", 800 + i) for i in range(5)]
+    words = [*videos, "--bundle", tiny_bundle, "--workers", "2", "--sessions"]
+    track(*words, tmp_path / "whole")
+    killed = tmp_path / "killed"
+    program = subprocess.Popen(
+        [RTFACE, "track", *map(str, words), str(killed)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 30
+    try:
+        while not any(p.stat().st_size > 50_000 for p in killed.glob(".*.part/cam1.results.rec")):
+            assert time.monotonic() < until
+            time.sleep(0.002)
+    finally:
+        os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+    assert list(killed.glob(".*.part"))
+    finished = [p for p in killed.iterdir() if not p.name.startswith(".")]
+    assert len(finished) < 5
+    said = track(*words, killed)
+    assert f"{5 - len(finished)} sessions made" in said
+    assert f"{len(finished)} there already" in said
+    same_tree(tmp_path / "whole", killed)
+    before = {p: p.stat().st_mtime_ns for p in killed.rglob("*")}
+    assert "0 sessions made (0 frames), 5 there already, 0 faults" in track(*words, killed)
+    assert before == {p: p.stat().st_mtime_ns for p in killed.rglob("*")}
+
+
+@pytest.mark.slow
+def test_broken_videos_do_not_stop_the_rest(tmp_path: Path, tiny_bundle: Path) -> None:
+    good = [clip(tmp_path / f"good{i}.mkv", 10 + i) for i in range(2)]
+    short = cut(clip(tmp_path / "short.mkv", 60))
+    broken = tmp_path / "broken.avi"
+    broken.write_bytes(b"no video" * 100)
+    words = [good[0], broken, short, tmp_path / "none.mp4", good[1]]
+    out = tmp_path / "s"
+    for again in (False, True):
+        said = track(*words, "--sessions", out, "--bundle", tiny_bundle, code=1)
+        assert f"{broken}: is not a video or image that can be read" in said
+        assert f"{short}: broke off after" in said
+        assert "none.mp4: cannot be read" in said
+        assert f"{0 if again else 3} sessions made" in said
+        assert "3 faults" in said
+    names = sorted(p.name.rpartition("_")[0] for p in out.iterdir())
+    assert names == ["good0", "good1", "short"]
+    (folder,) = out.glob("short_*")
+    assert verify(folder) == []
+    with open_session(folder) as session:
+        assert session.ended is not None
+        assert session.ended.fields["why"] == "the file broke off"
+        assert 0 < len(session.cameras["cam1"].results) < 60
+        assert "broke off after" in session.events[1].fields["text"]
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_one_video(tmp_path: Path, tiny_bundle: Path) -> None:
+    videos = [textured(tmp_path / f"v{i}.mkv", 800 + i) for i in range(3)]
+    out = tmp_path / "s"
+    program = subprocess.Popen(
+        [RTFACE, "track", *map(str, videos), "--sessions", str(out), "--bundle", str(tiny_bundle)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 30
+    while not list(out.glob(".v1*.part")):
+        assert time.monotonic() < until
+        time.sleep(0.002)
+    (worker,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()[-1:]
+    os.kill(int(worker), signal.SIGKILL)
+    said = "".join(program.communicate(timeout=60))
+    assert program.returncode == 1
+    assert "v1.mkv: the process that tracked it was killed by signal 9" in said
+    assert len([p for p in out.iterdir() if not p.name.startswith(".")]) == 2
+    assert "1 sessions made (801 frames), 2 there already" in track(
+        *videos, "--sessions", out, "--bundle", tiny_bundle
+    )
+
+
+def test_names_and_what_is_there_already(
+    tmp_path: Path, tiny_bundle: Path, wide_bundle: Path
+) -> None:
+    network = load_bundle(tiny_bundle)
+    options = {"camera": {"cam1": {"kind": "video", "file": "v"}}}
+    made = parse_rig(options | {"engine": {"bundle": str(tiny_bundle)}}, "rig")
+    for i in range(2):
+        (tmp_path / str(i)).mkdir()
+    one = clip(tmp_path / "0" / "cam.mkv", 5)
+    other = clip(tmp_path / "1" / "cam.mkv", 6)
+    copy = tmp_path / "cam.mkv"
+    shutil.copyfile(one, copy)
+    jobs, faults = plan([one, other, copy], tmp_path / "s", made, network)
+    assert faults == []
+    assert [job.video for job in jobs] == [str(one), str(other)]
+    assert len({job.folder for job in jobs}) == 2
+    assert track_video(jobs[0]).frames == 5
+    assert track_video(jobs[0]).skipped
+    # moved, it is known again
+    (moved,), _ = plan([copy], tmp_path / "s", made, network)
+    assert track_video(moved).skipped
+    wide = load_bundle(wide_bundle)
+    (job,), _ = plan([one], tmp_path / "s", made, wide)
+    with pytest.raises(UserError, match="was made with another network or rig file"):
+        track_video(job)
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ([], "give one of --out, for a CSV file, and --sessions"),
+        (["--out", "a.csv", "--sessions", "s"], "give one of --out"),
+        (["--out", "a.csv", "--workers", "2"], "go with --sessions"),
+        (["--sessions", "s", "--rig", "r.toml", "--threads", "2"], "--rig says the network"),
+        (["--sessions", "s", "--rig", "none.toml"], "none.toml: no such file"),
+    ],
+)
+def test_words_that_do_not_go_together(tmp_path: Path, words: list[str], wanted: str) -> None:
+    video = clip(tmp_path / "v.mkv", 3)
+    assert wanted in track(video, *words, code=2)
+
+
+def test_csv_and_session_agree(tmp_path: Path, tiny_bundle: Path) -> None:
+    video = clip(tmp_path / "mouse.mkv", 12)
+    track(video, "--sessions", tmp_path / "s", "--bundle", tiny_bundle)
+    (folder,) = (tmp_path / "s").iterdir()
+    network = load_bundle(tiny_bundle)
+    engine = make_engine(network, "onnxruntime")
+    out = tmp_path / "out.csv"
+    track_files([video], out, lambda i: PoseEstimator(engine, (i.height, i.width), i.bits))
+    lines = [line.split(",")[2:] for line in out.read_text().splitlines()[1:]]
+    with open_session(folder) as session:
+        keypoints = session.cameras["cam1"].keypoints()
+    assert np.abs(np.array(lines, float) - keypoints.reshape(12, -1)).max() < 6e-4
+
+
+@pytest.mark.skipif(
+    not os.environ.get("RTFACE_RAY_TEST"), reason="RTFACE_RAY_TEST is not set: needs Ray"
+)
+@pytest.mark.timeout(180)
+def test_ray_gives_the_same_sessions(tmp_path: Path, tiny_bundle: Path) -> None:
+    videos = [textured(tmp_path / f"m{i}.mkv", 80 + i) for i in range(4)]
+    broken = tmp_path / "broken.avi"
+    broken.write_bytes(b"no video" * 100)
+    words = [*videos, broken, "--rig", rig(tiny_bundle), "--workers", "2", "--sessions"]
+    track(*words, tmp_path / "local", code=1)
+    done = subprocess.run(
+        [RTFACE, "track", *map(str, words), str(tmp_path / "ray"), "--ray", "local"],
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "4 sessions made" in done.stdout
+    assert "broken.avi: is not a video" in done.stderr
+    same_tree(tmp_path / "local", tmp_path / "ray")
