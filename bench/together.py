@@ -96,7 +96,9 @@ def row(name: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     parser = _report.parser(__doc__)
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a run")
-    parser.add_argument("--precisions", nargs="*", default=["fp32"], help="of the default network")
+    parser.add_argument(
+        "--engines", nargs="+", default=["onnxruntime fp32"], help="'openvino bf16' ..."
+    )
     args = parser.parse_args()
     rates = RATES_HZ[:1] if args.quick else RATES_HZ
     seconds = 1.5 if args.quick else args.seconds
@@ -111,12 +113,12 @@ def main() -> None:
         masks = folder / "masks.npz"
         save_masks(masks, fit_masks([lambda: film], 4, n))
         found: dict[str, Any] = {}
-        for precision in args.precisions:
-            engine = {"precision": precision} if precision != "fp32" else {}
-            cases: dict[str, dict[str, Any]] = {f"{precision}, keypoints alone": {}}
+        for named in args.engines:
+            engine = dict(zip(("runtime", "precision"), named.split(), strict=True))
+            cases: dict[str, dict[str, Any]] = {f"{named}, keypoints alone": {}}
             for fast in (False, True):
                 section = {"masks": str(masks), "components": n, "fast": fast, "check": False}
-                name = f"{precision}, with {n} components ({'fast' if fast else 'exact'}) and pupil"
+                name = f"{named}, with {n} components ({'fast' if fast else 'exact'}) and pupil"
                 cases[name] = {"motion": section, "pupil": {}}
             for name, signals in cases.items():
                 case = {"engine": engine, "signals": signals}
