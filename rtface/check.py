@@ -100,7 +100,12 @@ def _check_camera(
     loop = Loop(rig, name, bundle.names, info, stages, dry=True) if rules_of(rig, name) else None
     about = describe(rig, name, "check", bundle, info, started, stages, loop)
     ring = ResultRingWriter(
-        name, len(bundle.names), rig.ring.results_s, info.rate_hz, about, about["signals"]
+        name,
+        len(bundle.names),
+        rig.ring.results_s,
+        info.rate_hz,
+        {**about, "rules": None},
+        about["signals"],
     )
     rings.enter_context(closing(ring))
     image = frames.begin()
@@ -127,7 +132,7 @@ def _check_camera(
         yield (
             f"  rule {rule}",
             f"{told['when']} -> {told['output']}; signal {told['delay_ms']:g} ms late, "
-            f"after {told['after']}",
+            f"after {told['after']} (lines are tried by: rtface trigger test)",
         )
     if stages.motion and stages.motion.note:
         yield "  note", stages.motion.note

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +20,6 @@ LOOPBACK = ("127.0.0.1", "localhost")
 #: cameras of one run, and letters of a rig's name
 MAX_CAMERAS, MAX_NAME = 4, 32
 
-_OR_KINDS = ", ".join(f'"{kind}"' for kind in KINDS[:-1]) + f' or "{KINDS[-1]}"'
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -206,6 +206,11 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(_explain_one(fault) for fault in faults[:3]) + more
 
 
+def or_list(words: Sequence[str]) -> str:
+    """Return words in quotes, with commas and an or."""
+    return ", ".join(f'"{word}"' for word in words[:-1]) + f' or "{words[-1]}"'
+
+
 def _explain_one(fault: ErrorDetails) -> str:
     # pydantic puts the tag of a union into the path: camera.cam1.video.file
     path = [str(part) for part in fault["loc"]]
@@ -217,10 +222,10 @@ def _explain_one(fault: ErrorDetails) -> str:
         message = "unknown key; remove it or correct its spelling"
     elif fault["type"] == "missing":
         message = "missing; add it"
-    elif fault["type"] == "union_tag_not_found":
-        message = f"has no kind; add kind = {_OR_KINDS}"
-    elif fault["type"] == "union_tag_invalid":
-        message = f"unknown kind; use {_OR_KINDS}"
+    elif fault["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        kinds = or_list(OUTPUT_KINDS) if path[:1] == ["output"] else or_list(KINDS)
+        missing = fault["type"] == "union_tag_not_found"
+        message = f"has no kind; add kind = {kinds}" if missing else f"unknown kind; use {kinds}"
     elif "input" in fault and not isinstance(fault["input"], dict):
         message = f"{message[0].lower()}{message[1:]}, not {fault['input']!r}; change it"
     return f"{key}: {message}" if key else message

@@ -76,14 +76,15 @@ class LoopReport:
         """Return a line for every rise of the line since the last call."""
         for event in self._events.new():
             if event["kind"] == "decision":
-                self._fired += [event] if event["outcome"] == "fired" else []
+                sent = event["outcome"] == "fired" and event["t_command_ns"]
+                self._fired += [event] if sent else []
                 self.suppressed += event["outcome"] == "suppressed"
         lines = []
         rises = self._rises()
         while len(self._ms) < min(len(rises), len(self._fired)):
             event, rose = self._fired[len(self._ms)], rises[len(self._ms)]
             began = event["exposure_ns"]
-            times = event["decided_ns"], event["t_command_ns"] or rose, rose
+            times = event["decided_ns"], event["t_command_ns"], rose
             ms = [(t - began) / 1e6 for t in times]
             self._ms.append(ms)
             lines.append(

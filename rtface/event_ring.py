@@ -10,8 +10,8 @@ import numpy as np
 from rtface.ring import RingReader, RingWriter
 from rtface.wire import json_text
 
-#: of an event as JSON; a longer one loses its text fields
-MOST_BYTES = 2000
+#: of an event as JSON; of a longer one texts are cut
+MOST_BYTES, MOST_TEXT = 4000, 200
 SLOTS = 1024
 
 
@@ -26,8 +26,11 @@ class EventRingWriter:
         """Publish an event, a map that JSON can hold; return its sequence number."""
         text = json_text(event).encode()
         if len(text) > MOST_BYTES:
-            short = {k: v for k, v in event.items() if isinstance(v, int | float) or k == "kind"}
-            text = json_text({**short, "cut": True}).encode()
+            short = {k: v[:MOST_TEXT] if isinstance(v, str) else v for k, v in event.items()}
+            # of what has no end by itself there are only the scores of keypoints
+            text = json_text({**short, **({"scores": {}} if "scores" in event else {})}).encode()
+        if len(text) > MOST_BYTES:
+            raise ValueError(f"an event of {len(text)} bytes: {text[:80]!r}")
         slot = self.ring.begin()
         self.ring.payloads[slot][: len(text)] = np.frombuffer(text, np.uint8)
         return self.ring.commit((len(text),))

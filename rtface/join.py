@@ -60,6 +60,8 @@ def join_rigs(rigs: Sequence[tuple[Path, Rig]]) -> Rig:
                     )
                 named[name] = path
                 joined[key][name] = section.model_dump()
+                if key == "rule" and section.camera is None:  # the first of its own file
+                    joined[key][name]["camera"] = next(iter(rig.camera))
     for key in SHARED:
         joined[key] = _shared(rigs, key).model_dump()
     names = dict.fromkeys(rig.name for _, rig in rigs)  # files that have none are all called 'rig'

@@ -91,6 +91,7 @@ class Loop:
         self.lines = Lines(make_outputs(rig, sorted(names), dry))
         #: silence of a camera that is triggered is nothing wrong
         self._waits = getattr(rig.camera[camera], "trigger", None) is not None
+        self._segment: int | None = None
         self._events: list[dict[str, Any]] = []
         self.lengths = {"brightness": 1}
         self.signals: dict[str, Float32Array] = {"brightness": np.full(1, np.nan, np.float32)}
@@ -110,6 +111,10 @@ class Loop:
     ) -> None:
         """Decide what can be decided after a stage of a frame, and fire it at once."""
         if stage is Stage.POSE:
+            if ledger.segment != self._segment:
+                if self._segment is not None:
+                    self.rules.disarm(now_ns, "the camera was gone and is back")
+                self._segment = ledger.segment
             self.signals["brightness"][0] = brightness(frame.image)
         for decision in self.rules(
             ledger,

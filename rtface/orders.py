@@ -100,7 +100,12 @@ def pass_arming(rig: Rig, processes: Iterable[Process], order: str, seconds: str
             raise UserError(f"seconds has to be a number, not {seconds!r}") from None
         if not 0 < fields["for_s"] <= rig.loop.arm_s:
             raise UserError(f"seconds: above 0, at most loop.arm_s = {rig.loop.arm_s:g}")
-    for process in processes:
-        tracks = process.role == "track" and rules_of(rig, process.camera)
-        if tracks and not process.order(order, **fields):
-            raise UserError(f"the tracker of {process.camera} does not listen")
+    deaf = [
+        process.camera
+        for process in processes
+        if process.role == "track"
+        and rules_of(rig, process.camera)
+        and not process.order(order, **fields)  # every one of them, whatever the others do
+    ]
+    if deaf:
+        raise UserError(f"the tracker of {', '.join(deaf)} does not listen")

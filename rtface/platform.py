@@ -121,7 +121,7 @@ def sweep_stale() -> list[str]:
 def _remove_if_dead(path: Path) -> bool:
     if sys.platform == "win32":
         return False
-    if path.suffix not in (".frames", ".results"):
+    if path.suffix not in (".frames", ".results", ".events"):
         return False
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)

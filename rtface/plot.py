@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtface.session import CameraSession, Session, layout
-from rtface.session.events import shown
+from rtface.session.events import LOOP_EVENTS, shown
 from rtface.types import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ COLUMNS = 1500
 TRACES = ("eye(top)", "eye(bottom)", "whisker(II)", "nose(tip)", "mouth", "lowerlip")
 #: which of the pupil's numbers is drawn
 PUPIL = "edge_area_px2"
-_EVENTS_NOT_DRAWN = ("began", "ended", "repaired")
+_EVENTS_NOT_DRAWN = ("began", "ended", "repaired", *LOOP_EVENTS)
 
 
 def spans(t: Array, y: Array, columns: int = COLUMNS) -> tuple[Array, Array, Array]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtface.config import Rig, parse_rig
-from rtface.engine import make_engine
+from rtface.engine import start_engine
 from rtface.engine.bundle import load_bundle
 from rtface.motion.masks import load_masks
 from rtface.replay import recorded
@@ -89,8 +89,9 @@ def recompute(
         )
     # as it was live, also where ``auto`` chose; sessions of before had one precision
     runtime = str(told.get("runtime", rig.engine.runtime))
-    engine = make_engine(network, runtime, rig.engine.threads, told.get("precision") or None)
-    estimator = estimator_for(rig, camera, network, engine, recording.about.info)
+    precision = told.get("precision") or None
+    started = start_engine(network, runtime, rig.engine.threads, precision, rig.engine.gpu)
+    estimator = estimator_for(rig, camera, network, started.engine, recording.about.info)
     if list(network.names) != recording.names:
         raise UserError(f"{network.folder}: has other keypoints than the session")
     motion = _MotionCheck(session, rig, camera)
@@ -152,7 +153,10 @@ def _compare(
             filled += 1
             _keep(writer, Result(-1, _offline_ledger(frame, last), pose, unknown))
         on_progress(done, total)
-    without += (current is not None) + sum(1 for _ in live)
+    while current is not None:  # behind the last frame that can be seen
+        without += 1
+        _keep(writer, current)
+        current = next(live, None)
     px = np.concatenate(distances) if distances else np.zeros(1)
     return Comparison(
         compared,
@@ -191,9 +195,11 @@ class _MotionCheck:
         self._stage = MotionStage(
             masks, section.components, about.info.dtype, section.fast, section.masks is None
         )
+        if self._stage.lengths != {n: about.signals.get(n, 0) for n in self._stage.lengths}:
+            raise UserError(f"{path}: is of other areas or components than the session's motion")
         for event in session.events:
             if event.kind == "masks" and event.fields.get("camera") == camera:
-                self._first = int(event.fields["frame_seq"])
+                self._first = int(event.fields.get("frame_seq", 0))
         n = about.signals["motion"]
         self._sums, self._off = np.zeros((3, n)), np.zeros(n)
 

@@ -11,7 +11,7 @@ from rtface import child
 from rtface.config import Rig, parse_rig
 from rtface.event_ring import EventRingReader
 from rtface.platform import step_back
-from rtface.recorder import GRACE_S, SECOND_NS, Begin, Made, Recorder, Rings
+from rtface.recorder import GRACE_S, SECOND_NS, Begin, Recorder, Rings
 from rtface.rings import FrameRingReader, ResultRingReader
 from rtface.rules_config import rules_of
 from rtface.session.video import check_encoder
@@ -117,8 +117,7 @@ def _obey(recorder: Recorder, order: dict[str, Any]) -> None:
     elif order["cmd"] == "annotate":
         recorder.annotate(order["text"], t_host_ns)
     elif order["cmd"] == "masks":
-        made = Made(Path(order["path"]), order["identity"], order["frame_seq"])
-        recorder.masks(order["camera"], made, t_host_ns)
+        recorder.masks(order, t_host_ns)
 
 
 def _wait_for_rings(rig: Rig, session: str, line: child.Line) -> Rings | None:

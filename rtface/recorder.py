@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from rtface import __version__
+from rtface.beside import Beside
 from rtface.config import RecordSection, Rig
 from rtface.event_ring import EventRingReader
 from rtface.ring import CLOSED
@@ -43,14 +44,6 @@ class Begin(NamedTuple):
     name: str = ""
 
 
-class Made(NamedTuple):
-    """Masks of motion components: their file, and if they were made in the run, since when."""
-
-    path: Path
-    identity: str | None
-    frame_seq: int | None = None
-
-
 class Recorder:
     """Starts and ends sessions and keeps watch over the disk. Belongs to one thread.
 
@@ -72,9 +65,8 @@ class Recorder:
         rings: Rings,
         events: Mapping[str, EventRingReader] = MappingProxyType({}),
     ) -> None:
-        self._events = events
-        #: the last word on each camera's arming: a session that begins later has it, too
-        self._arming: dict[str, dict[str, Any]] = {}
+        metas = {name: results.ring.description for name, (_, results) in rings.items()}
+        self._beside = Beside(rig, metas, events)
         self._rig, self._run, self._root, self._rings = rig, run, root, rings
         self._settings: RecordSection = rig.record
         self._session: SessionWriter | None = None
@@ -86,11 +78,6 @@ class Recorder:
         self._syncing: Future[None] | None = None
         #: why recording cannot go on, for the status
         self.fault: str | None = None
-        self._masks = {
-            camera: Made(Path(section.motion.masks), None)
-            for camera, section in rig.camera.items()
-            if section.motion and section.motion.masks
-        }
         self.last_counts: dict[str, Any] = {}
         self.folder: Path | None = None
         #: sessions closed so far
@@ -128,10 +115,8 @@ class Recorder:
             self.fault = f"{self._root}: cannot record there ({error.strerror or error})"
             return
         self.folder, self.fault, self._warned, self._due_ns = folder, None, False, 0
-        for camera, made in self._masks.items():
-            self._keep_masks(camera, made, t_host_ns)
-        for camera, event in self._arming.items():
-            self._keep_event(camera, event)
+        with self._disk():
+            self._beside.begin(self._session, t_host_ns)
 
     def _about(self, order: Begin, t_host_ns: int, unix_ns: int) -> layout.About:
         rig = self._rig.model_dump(mode="json")
@@ -151,7 +136,7 @@ class Recorder:
                 name: layout.CameraAbout(
                     **frames.info._asdict(),
                     video=self._settings.video,
-                    meta=results.ring.description,
+                    meta=self._beside.meta(name, results.ring.description),
                 )
                 for name, (frames, results) in self._rings.items()
             },
@@ -190,45 +175,21 @@ class Recorder:
             with self._disk():
                 self._session.event("annotation", t_host_ns, text=text)
 
-    def masks(self, camera: str, made: Made, t_host_ns: int) -> None:
+    def masks(self, order: dict[str, Any], t_host_ns: int) -> None:
         """Keep masks that were made in the run, in this session and in those to come."""
-        self._masks[camera] = made
-        self._keep_masks(camera, made, t_host_ns)
-
-    def _keep_event(self, camera: str, event: dict[str, Any]) -> None:
-        """Put what happened to rules and lines into the open session."""
-        if self._session is None:
-            return
-        told = dict(event)
-        kind = str(told.pop("kind"))
-        when = int(told.get("decided_ns") or told.get("t_ns") or time.perf_counter_ns())
         with self._disk():
-            self._session.event(kind, when, camera=camera, **told)
-
-    def _keep_masks(self, camera: str, made: Made, t_host_ns: int) -> None:
-        """Copy masks into the open session, without which its components mean nothing."""
-        session = self._session
-        if session is None:
-            return
-        with self._disk():
-            shutil.copyfile(made.path, session.folder / layout.masks_name(camera))
-            if made.frame_seq is not None:
-                told = {"camera": camera, "identity": made.identity, "frame_seq": made.frame_seq}
-                session.event("masks", t_host_ns, **told)
+            self._beside.masks(self._session, order["camera"], order, t_host_ns)
 
     def turn(self) -> bool:
         """Do what there is to do; False if that was nothing."""
-        for camera, events in self._events.items():
-            for event in events.new():
-                if event["kind"] == "rules" and not event.get("rule"):
-                    self._arming[camera] = event
-                self._keep_event(camera, event)
         session = self._session
         if session is None:
+            self._beside.take(None)
             return False
         busy = False
         with self._disk():
             busy = session.turn()
+            self._beside.take(session)
             now = time.perf_counter_ns()
             if now >= self._due_ns:
                 self._due_ns = now + SECOND_NS
@@ -278,6 +239,8 @@ class Recorder:
             # its descriptors are about to be closed; a disk that hangs is not waited for for ever
             with contextlib.suppress(OSError, TimeoutError):
                 self._syncing.result(SYNC_WAIT_S)
+        with contextlib.suppress(OSError):  # said again, or not, when it is closed
+            self._beside.take(session, last=True)
         self._session, self._ending_ns, self._syncing = None, None, None
         self.last_counts = session.counts()
         try:
@@ -339,6 +302,7 @@ class Recorder:
             "disk_low": free < self._settings.warn_free_mb * MEGABYTE,
             "fault": self.fault,
             "cameras": session.counts() if session else self.last_counts,
+            "events_lost": self._beside.lost,
         }
 
 

@@ -15,7 +15,7 @@ from rtface.config import Rig, parse_rig
 from rtface.control import Control
 from rtface.publish import Publisher
 from rtface.session import CameraSession, Session, layout
-from rtface.types import HOST_TIMES, Result, UserError
+from rtface.types import HOST_TIMES, Flag, Result, UserError
 
 CHUNK = 1000
 #: how long the subscribers of other cameras are waited for after the first, s
@@ -64,9 +64,15 @@ def replay(
         control = stack.enter_context(
             closing(Control(context, rig.stream.host, rig.stream.control_port))
         )
+        metas = {name: _meta(session, name, recorded_times) for name in session.cameras}
+        masks = {
+            str(e.fields.get("camera")): str(e.fields.get("identity"))
+            for e in session.events
+            if e.kind == "masks"
+        }
         publishers = {
-            name: stack.enter_context(closing(_publisher(rig, session, name, recorded_times)))
-            for name in session.cameras
+            name: stack.enter_context(closing(_publisher(rig, session, name, meta)))
+            for name, meta in metas.items()
         }
         endpoints = _endpoints(rig)
         tell(endpoints)
@@ -96,6 +102,8 @@ def replay(
                 time.sleep(max(0.0, min(left_s, 0.02)))
             if stop_asked():
                 break
+            if result.ledger.flags & Flag.NEW_MASKS and name in masks:
+                publishers[name].set_meta(_with_masks(metas[name], masks[name]))
             if not recorded_times:
                 result = moved(result, (due_ns or time.perf_counter_ns()) - done_ns)
             publishers[name].send(result)
@@ -118,14 +126,27 @@ def _timed(name: str, camera: CameraSession) -> Iterator[tuple[int, str, Result]
         yield result.ledger.t_done_ns, name, result
 
 
-def _publisher(rig: Rig, session: Session, camera: str, recorded_times: bool) -> Publisher:
-    meta = {
+def _meta(session: Session, camera: str, recorded_times: bool) -> dict[str, Any]:
+    return {
         **session.cameras[camera].about.meta,
         "replay": {"recording": session.about.recording, "recorded_times": recorded_times},
     }
+
+
+def _with_masks(meta: dict[str, Any], identity: str) -> dict[str, Any]:
+    """Return what a stream says of itself once it has masks that were made during the run."""
+    return {**meta, "motion": {**(meta.get("motion") or {}), "masks": identity}}
+
+
+def _publisher(rig: Rig, session: Session, camera: str, meta: dict[str, Any]) -> Publisher:
     host, port = rig.stream.host, rig.data_port(camera)
     lengths = session.cameras[camera].about.signals
-    return Publisher(camera, session.about.session, meta, host, port, lengths)
+    try:
+        return Publisher(camera, session.about.session, meta, host, port, lengths)
+    except (OverflowError, ValueError, TypeError) as error:  # what no message can hold
+        raise UserError(
+            f"{session.path / layout.ABOUT}: meta of {camera} cannot be sent ({error})"
+        ) from None
 
 
 def _endpoints(rig: Rig) -> dict[str, Any]:

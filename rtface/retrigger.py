@@ -10,6 +10,7 @@ from rtface.config import Rig, parse_rig
 from rtface.loop import make_rules
 from rtface.rules import Notice
 from rtface.rules.replay import Seen, replay
+from rtface.rules_config import rules_of
 from rtface.session import CameraSession, Session, layout
 from rtface.types import UserError
 
@@ -61,14 +62,23 @@ def redecide(session: Session, camera: str, changed: Rig | None = None) -> Redec
     rig = changed or parse_rig(session.about.rig, str(session.path / layout.ABOUT))
     if camera not in rig.camera:
         raise UserError(f"the rig file has no camera '{camera}', which the session is of")
+    python = [name for name, rule in rules_of(rig, camera).items() if rule.python]
+    if python and changed is None:
+        raise UserError(
+            f"{session.path}: rule.{python[0]} runs a Python file, {rig.rule[python[0]].python}; "
+            "name the rig file with --rig to say that you trust it"
+        )
     rules = make_rules(
         rig, camera, recording.names, recording.about.info, meta, int(told["seed"]), False
     )
     mine = [event for event in session.events if event.fields.get("camera") == camera]
     recorded = [_compared(e.fields) for e in mine if e.kind == "decision"]
-    notices = [
-        Notice(*(e.fields[name] for name in Notice._fields)) for e in mine if e.kind == "rules"
-    ]
+    try:
+        notices = [
+            Notice(*(e.fields[name] for name in Notice._fields)) for e in mine if e.kind == "rules"
+        ]
+    except KeyError as error:
+        raise UserError(f"{session.path / layout.EVENTS}: rules: {error} is missing") from None
     again = [_compared(d.as_event()) for d in replay(rules, _frames(recording), notices)]
     first = next(iter(recording.results[0:1]["seq"].tolist()), 0)
     return Redecided(recorded, again, first == 0)

@@ -25,7 +25,8 @@ def camera_line(name: str, counts: dict[str, Any], seconds: float = 1.0) -> str:
     if "tracked" not in counts:
         return f"{name}  starting: opening the camera, loading the network"
     if state := STATES.get(counts.get("state", "")):
-        return f"{name}  {state}  lost {counts['lost_camera']}  skipped {counts['skipped']}"
+        lost = f"lost {counts['lost_camera']}  skipped {counts['skipped']}"
+        return f"{name}  {state}  {lost}{loop_words(counts)}"
     age = counts.get("age") or {}
     return (
         f"{name}  {counts.get('n', 0) / seconds:6.1f} Hz  age p50 {_ms(age.get('p50_ms'))} "

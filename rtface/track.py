@@ -43,6 +43,8 @@ from rtface.types import (
 
 REPORT_EVERY_NS = 1_000_000_000
 IDLE_WAKE_S = 0.05
+#: at the end, how long lines have to say that they are off, s
+LAST_WORDS_S = 0.05
 
 
 def face_mode(rig: Rig, camera: str, bundle: Bundle) -> str:
@@ -169,6 +171,8 @@ def _track(
     )
     meta = describe(rig, camera, session, bundle, info, started, stages, loop)
     lengths = meta["signals"]
+    # the texts of many rules do not fit a ring's description; the rig file has them
+    kept = {**meta, "rules": loop and {"seed": loop.seed, "dry": loop.dry}}
     with ExitStack() as stack:
         stack.callback(frames.close)
         publisher = stack.enter_context(
@@ -180,7 +184,7 @@ def _track(
         results = stack.enter_context(
             closing(
                 ResultRingWriter(
-                    camera, len(bundle.names), rig.ring.results_s, info.rate_hz, meta, lengths
+                    camera, len(bundle.names), rig.ring.results_s, info.rate_hz, kept, lengths
                 )
             )
         )
@@ -228,20 +232,40 @@ class _Beside:
                 threading.Thread(target=self._load, daemon=True).start()
             elif self._loop:
                 self._loop.obey(order)
-        if self._loop:
-            for event in self._loop.tend():
-                self._publisher.send_event(event)
-                if self._events:
-                    self._events.write(event)
+        self.tell()
+
+    def tell(self) -> None:
+        """Look after rules and lines, and tell what happened."""
+        for event in self._loop.tend() if self._loop else ():
+            self._publisher.send_event(event)
+            if self._events:
+                self._events.write(event)
 
     def arm(self, why: str) -> None:
         """Let rules fire."""
         if self._loop:
             self._loop.obey({"cmd": "arm", "why": why})
 
+    def disarm(self, why: str) -> None:
+        """Let nothing fire any more."""
+        if self._loop:
+            self._loop.obey({"cmd": "disarm", "why": why})
+
+    def finish(self) -> None:
+        """End the closed loop in order: what lines still say is told, too."""
+        if self._loop:
+            self.disarm("the run ended")
+            until = time.monotonic() + LAST_WORDS_S
+            while time.monotonic() < until:
+                self.tell()
+                time.sleep(0.001)
+
     def _load(self) -> None:
         assert self._motion is not None
-        self._motion.replace(load_masks(Path(self._path), self._shape))
+        try:
+            self._motion.replace(load_masks(Path(self._path), self._shape))
+        except UserError as error:
+            self._line.report("note", text=f"no motion components: {error}")
 
     def announce(self, ledger: Ledger) -> None:
         """Tell subscribers and the supervisor of the masks that begin with this frame."""
@@ -282,8 +306,7 @@ def _loop(
         }
 
     child.quiet_memory()
-    if line.job.get("armed"):
-        beside.arm("at the start of the run")
+    arming = bool(line.job.get("armed"))  # with the first frame: before, silence is no fault
     while not line.stopping:
         # read the state before looking for frames: a ring closed after that look has no more
         closed = frames.ring.state == CLOSED
@@ -293,6 +316,9 @@ def _loop(
             last = frame.frame_seq
             if ledger.flags & Flag.NEW_MASKS:
                 beside.announce(ledger)
+            if arming:
+                arming = False
+                beside.arm("at the start of the run")
             seq = results.write(ledger, pose, signals)
             publisher.send(Result(seq, ledger, pose, signals))
             age_ns = ledger.t_done_ns - ledger.t_host_ns
@@ -309,10 +335,12 @@ def _loop(
             if suspended_ns() - asleep_ns > SLEPT_NS:  # device clocks went on, or did not
                 asleep_ns = suspended_ns()
                 tracker.timer.restart()
+                beside.disarm("the machine slept")
             line.report("counts", **counts(), age=recent.summary(), n=recent.n)
             recent.clear()
         if frame is None:
             wake.wait(IDLE_WAKE_S)  # last: nothing stands between the wake and the frame
+    beside.finish()
     tracker.finish(frames.ring.head + 1)
     line.report("counts", **counts(), total_age=total.summary())
     line.report("done")

@@ -35,7 +35,7 @@ def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
 def info(folder: Folder) -> None:
     """Say what a session holds."""
     from rtface.session import open_session
-    from rtface.session.events import shown
+    from rtface.session.events import LOOP_EVENTS, shown
     from rtface.session.verify import count_camera
 
     with open_session(folder) as session:
@@ -64,7 +64,11 @@ def info(folder: Folder) -> None:
             if results:
                 ends = [camera.results[i : i + 1]["exposure_ns"][0] for i in (0, results - 1)]
                 lines.append(("  lasts", f"{(ends[1] - ends[0]) * 1e-9:.1f} s"))
-        remarks = [e for e in session.events if e.kind not in ("began", "ended")]
+        fired = sum(e.fields.get("outcome") == "fired" for e in session.events)
+        decided = sum(e.kind == "decision" for e in session.events)
+        if decided:
+            lines.append(("rules", f"{decided} decisions, {fired} fired"))
+        remarks = [e for e in session.events if e.kind not in ("began", "ended", *LOOP_EVENTS)]
         for event in remarks[:20]:
             at = (event.t_host_ns - about.began_host_ns) * 1e-9
             text = shown(f"{event.kind} {event.fields.get('text', '')}")

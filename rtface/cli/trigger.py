@@ -74,6 +74,7 @@ def replay(
     print(f"recorded: {counts(found.recorded)}")
     print(f"again:    {counts(found.again)}")
     if rig is not None:
+        print("all the same" if found.same else "not the same")
         return
     if not found.whole:
         print("the session began during the run: what filters had learnt before is not on record")

@@ -15,7 +15,7 @@ from rtface.motion.masks import load_masks
 from rtface.pupil.facemap import facemap_axes, facemap_smooth
 from rtface.session import CameraSession, layout
 from rtface.session.records import Records
-from rtface.types import Float32Array
+from rtface.types import Float32Array, UserError
 
 FrameSeq = npt.NDArray[np.int64]
 #: a box that keypoints placed is not on record: it reaches so many radii around where the pupil was
@@ -105,6 +105,8 @@ def motion_of(
         return None
     masks = load_masks(path, camera.about.shape)
     areas = camera.about.meta["motion"]["areas"]
+    if [area["name"] for area in areas] != [area.name for area in masks.areas]:
+        raise UserError(f"{path}: is of other areas than the session's motion")
 
     def per_area(name: str) -> tuple[Float32Array, ...]:
         counts = [int(area[name]) for area in areas]

@@ -142,6 +142,8 @@ class Rules:
 
         ``waiting``: the camera waits for triggers, and silence is nothing wrong.
         """
+        if self._arming.expired(now_ns):
+            self.disarm(now_ns, "time over")
         silent_ns = now_ns - self._last_frame_ns
         if self.armed and not waiting and silent_ns > self._loop.silent_frames * self._period_ns:
             self.disarm(now_ns, f"no frame for {silent_ns / 1e6:.0f} ms")

@@ -13,6 +13,8 @@ from rtface import platform
 from rtface.types import UserError
 
 MAX_LINE = 1 << 16
+#: what rules and lines say: there may be very many
+LOOP_EVENTS = ("decision", "rules", "line")
 
 
 class Event(NamedTuple):

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rtface.config import CAMERA_NAME
 from rtface.ring import NONE_WORD
 from rtface.session.records import Column, RecordFile, Records
+from rtface.session.signals import check_signals, signal_words
 from rtface.types import (
     SIGNAL_NAMES,
     BBox,
@@ -34,6 +35,7 @@ from rtface.types import (
 #: what is written; since 2 every result has its ``crop``, since 3 signals and their stages' times
 FORMAT = 3
 READABLE = (1, 2, 3)
+SIGNALS = 3
 ABOUT, EVENTS, CLOCK = "session.json", "events.log", "clock.rec"
 MAX_ABOUT_BYTES = 4 << 20
 
@@ -165,21 +167,10 @@ def keypoints_of(records: Records) -> Float32Array:
 
 def told_columns(about: CameraAbout) -> Iterator[tuple[str, str, list[str]]]:
     """Yield (prefix, signal, names of its columns) of the signals whose columns ``meta`` names."""
-    words = _signal_words(about.meta)
+    words = signal_words(about.meta)
     for name in about.signals:
         if name in words:
             yield f"{name}_", name, words[name]
-
-
-def _signal_words(meta: dict[str, Any]) -> dict[str, list[str]]:
-    """Return what ``meta`` says the columns of signals are; TypeError or KeyError if it cannot."""
-    words: dict[str, list[str]] = {}
-    if motion := meta.get("motion"):
-        words["motion_energy"] = [str(area["name"]) for area in motion["areas"]]
-    for name in ("running", "pupil"):
-        if told := meta.get(name):
-            words[name] = [str(field) for field in told["fields"]]
-    return words
 
 
 def places_of(frames: Records) -> list[tuple[int, int]]:
@@ -271,12 +262,7 @@ class CameraAbout(_Part):
             for name, n in lengths.items()
         ):
             raise ValueError(f"meta.signals is no map of known names to 1 to {MOST_NUMBERS}")
-        try:
-            words = _signal_words(self.meta)
-        except (TypeError, KeyError):
-            raise ValueError("meta.motion or meta.pupil makes no sense") from None
-        if any(name in lengths and len(words[name]) != lengths[name] for name in words):
-            raise ValueError("meta.signals: other lengths than meta.motion or meta.pupil says")
+        check_signals(self.meta, lengths)
         return self
 
     @property
@@ -336,6 +322,8 @@ def decode_about(text: bytes) -> About:
         raise ValueError(".".join(map(str, first["loc"])) + f": {first['msg'].lower()}") from None
     except (AttributeError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ValueError(f"makes no sense ({error!r})") from None
+    if about.format < SIGNALS and any(camera.signals for camera in about.cameras.values()):
+        raise ValueError(f"format {about.format} has no signals")
     if about.format not in READABLE:
         raise ValueError(
             f"format {about.format} by rtface {about.rtface}; this one reads up to {FORMAT}"

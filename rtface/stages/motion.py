@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,11 @@ class MotionStage:
         return self._match is not None
 
     def _compare(self) -> None:
-        self._match = compare_average(self._masks, self._seen.mean())
+        try:
+            self._match = compare_average(self._masks, self._seen.mean())
+        except Exception as error:  # noqa: BLE001 - a thread: told where the run can end by it
+            nowhere = (math.nan, math.nan)
+            self._match = Match(nowhere, math.nan, False, f"cannot be compared ({error!r})")
 
     def replace(self, masks: Masks) -> None:
         """Have other masks of the same areas from one of the next frames on.
