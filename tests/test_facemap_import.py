@@ -82,7 +82,9 @@ def test_fifteen_keypoints_have_facemap_s_names_in_its_order(state: Path, tmp_pa
     assert bundle.input_dtype == np.float32
     assert bundle.normalisation == "facemap"
     assert bundle.input_shape == (256, 256)
-    assert rtface("model", "verify", tmp_path / "net").returncode == 0
+    # of random weights; other precisions may well move peaks that nearly tie
+    verified = rtface("model", "verify", tmp_path / "net", "--runtime", "onnxruntime")
+    assert verified.returncode == 0, verified.stderr
     assert "exists" in one_line(rtface("model", "import", state, "--out", tmp_path / "net"))
 
 
