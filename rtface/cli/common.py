@@ -48,3 +48,15 @@ def naming(
         if rig_file and named:
             raise UserError(f"{(cameras or {}).get(named[1], rig_file)}: {error}") from None
         raise
+
+
+@contextlib.contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on a terminal; yield what moves it: (done, total)."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

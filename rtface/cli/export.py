@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtface.cli.common import progress_bar
 from rtface.types import UserError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def export(
             several = len(names) > 1
             for out, write in _tables(session, name, filled, components, dlc, csv, parquet):
                 path = out.with_stem(f"{out.stem}_{name}") if several else out
-                with _bar(f"{path.name}") as move:
+                with progress_bar(f"{path.name}") as move:
                     n = write(path, move)
                 print(f"{name}: {n} rows -> {path}")
 
@@ -115,24 +115,12 @@ def _tables(
             )
 
 
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal; yield what moves it: (done, total)."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
 def _nwb(session: Session, names: list[str], path: Path, filled: bool, about: Path | None) -> None:
     from rtface.export.nwb import export_nwb
     from rtface.export.nwb_about import load_about
 
     told = load_about(about) if about else None
-    with _bar(path.name) as move:
+    with progress_bar(path.name) as move:
         n = export_nwb(
             session, path, names, filled, told, lambda _camera, done, total: move(done, total)
         )
@@ -144,7 +132,7 @@ def _nwb(session: Session, names: list[str], path: Path, filled: bool, about: Pa
 def _facemap(session: Session, name: str, folder: Path, filled: bool, as_facemap: bool) -> None:
     from rtface.export.facemap import export_facemap
 
-    with _bar(f"copying {name}") as move:
+    with progress_bar(f"copying {name}") as move:
         done = export_facemap(session, name, folder, filled, as_facemap, move)
     print(
         f"{name}: {done.frames} frames, {done.tracked} tracked"

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rtface.cli.common import stop_switch
+from rtface.cli.common import progress_bar, stop_switch
 from rtface.types import UserError
 
 app = typer.Typer(no_args_is_help=True, help="Look at, check and repair recorded sessions.")
 
 Folder = Annotated[Path, typer.Argument(metavar="SESSION", help="Folder of a recorded session.")]
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on a terminal; yield what moves it: (done, total)."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 @app.command()
@@ -155,7 +141,7 @@ def replay(
             return
         from rtface.replay import replay as publish
 
-        with _bar("replaying") as move:
+        with progress_bar("replaying") as move:
             sent = publish(session, pace, recorded_times, wait, stop_switch(), move, _say_where)
     print(f"{sent} results sent")
 
@@ -171,7 +157,7 @@ def _recompute(session: Any, bundle: str | None, fill: bool, tolerance: float) -
 
     wrong = []
     for camera in session.cameras:
-        with _bar(f"tracking {camera}") as move:
+        with progress_bar(f"tracking {camera}") as move:
             found = recompute(session, camera, bundle, fill, move)
         print(
             f"{camera}: {found.identical} of {found.compared} results identical, distance p99 "
