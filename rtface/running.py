@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rtface.types import BBox, Float32Array, Image, UserError
+from rtface.types import BBox, Float32Array, Image, UserError, expect_frame
 
 #: px; a Gaussian of that width is what the correlation of an exact shift looks like
 _BLUR_PX = 2.0
@@ -96,10 +96,7 @@ class RunningEstimator:
         ValueError
             The image is of another size or type.
         """
-        if image.shape != self._frame_shape or image.dtype != self._dtype:
-            raise ValueError(
-                f"frame of {image.dtype} {image.shape}: needs {self._dtype} {self._frame_shape}"
-            )
+        expect_frame(image, self._frame_shape, self._dtype)
         roi = self._roi
         part = image[roi.y : roi.y + roi.height, roi.x : roi.x + roi.width].astype(np.float32)
         part -= part.mean()

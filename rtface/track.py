@@ -192,12 +192,12 @@ def _track(
         line.report("ready", model=bundle.name, runtime=started.label)
         if stages.motion and stages.motion.note:
             line.report("note", text=f"camera {camera}: {stages.motion.note}")
-        beside = _Beside(line, stages.motion, loop, publisher, events, meta, info)
+        between = _Between(line, stages.motion, loop, publisher, events, meta, info)
         wake = Wake(line.job["wake"])
-        _loop(line, frames, tracker, estimator.finder, results, publisher, beside, wake)
+        _loop(line, frames, tracker, estimator.finder, results, publisher, between, wake)
 
 
-class _Beside:
+class _Between:
     """What the tracker's loop does between frames: orders, masks that came, events of the rules."""
 
     def __init__(
@@ -284,7 +284,7 @@ def _loop(
     finder: FaceFinder | None,
     results: ResultRingWriter,
     publisher: Publisher,
-    beside: _Beside,
+    between: _Between,
     wake: Wake,
 ) -> None:
     total, recent = AgeHistogram(), AgeHistogram()
@@ -301,7 +301,7 @@ def _loop(
             "subscribers": publisher.subscribers,
             "cpu_s": time.process_time() - cpu_start,
             "face": finder and finder.about(),
-            **beside.state(),
+            **between.state(),
             "clock": {**tracker.timer.state(), "suspended_s": suspended_ns() * 1e-9},
         }
 
@@ -315,10 +315,10 @@ def _loop(
             ledger, pose, signals = tracker(frame)
             last = frame.frame_seq
             if ledger.flags & Flag.NEW_MASKS:
-                beside.announce(ledger)
+                between.announce(ledger)
             if arming:
                 arming = False
-                beside.arm("at the start of the run")
+                between.arm("at the start of the run")
             seq = results.write(ledger, pose, signals)
             publisher.send(Result(seq, ledger, pose, signals))
             age_ns = ledger.t_done_ns - ledger.t_host_ns
@@ -327,7 +327,7 @@ def _loop(
         elif closed:
             break
         publisher.tend()
-        beside.tend()
+        between.tend()
         now = time.perf_counter_ns()
         if now >= report_due_ns:
             report_due_ns = now + REPORT_EVERY_NS
@@ -335,12 +335,12 @@ def _loop(
             if suspended_ns() - asleep_ns > SLEPT_NS:  # device clocks went on, or did not
                 asleep_ns = suspended_ns()
                 tracker.timer.restart()
-                beside.disarm("the machine slept")
+                between.disarm("the machine slept")
             line.report("counts", **counts(), age=recent.summary(), n=recent.n)
             recent.clear()
         if frame is None:
             wake.wait(IDLE_WAKE_S)  # last: nothing stands between the wake and the frame
-    beside.finish()
+    between.finish()
     tracker.finish(frames.ring.head + 1)
     line.report("counts", **counts(), total_age=total.summary())
     line.report("done")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,12 @@ Float32Array = npt.NDArray[np.float32]
 
 class UserError(Exception):
     """Something the user can mend; the message is the one line that is shown, exit code 2."""
+
+
+def expect_frame(image: Image | Float32Array, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+    """Raise ValueError unless an image is a frame of this (height, width) and type."""
+    if image.shape != shape or image.dtype != dtype:
+        raise ValueError(f"frame of {image.dtype} {image.shape}: needs {dtype} {shape}")
 
 
 class EndOfStream(Exception):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtface.types import Float32Array, Image, UserError
+from rtface.types import Float32Array, Image, UserError, expect_frame
 
 #: px; sums of larger blocks of 16-bit pixels would no longer be exact
 MOST_BIN = 16
@@ -120,10 +120,7 @@ class Binner:
 
         Raises ValueError if the image is of another size or type.
         """
-        if image.shape != self._frame or image.dtype != self._dtype:
-            raise ValueError(
-                f"frame of {image.dtype} {image.shape}: needs {self._dtype} {self._frame}"
-            )
+        expect_frame(image, self._frame, self._dtype)
         if self._bin == 1:
             np.copyto(out, image, casting="unsafe")
             return

@@ -17,7 +17,7 @@ from rtface.pupil.points import NO_POINTS, Points, by_points, disagree, rows_of
 from rtface.pupil.record import Pupil, PupilFlag
 from rtface.pupil.smooth import CausalMedian
 from rtface.pupil.start import noise_of, search
-from rtface.types import BBox, Image, Pose, UserError
+from rtface.types import BBox, Image, Pose, UserError, expect_frame
 
 Polarity = Literal["dark", "bright", "auto"]
 
@@ -138,10 +138,7 @@ class PupilEstimator:
         ValueError
             The image is of another size or type.
         """
-        if image.shape != self._frame_shape or image.dtype != self._dtype:
-            raise ValueError(
-                f"frame of {image.dtype} {image.shape}: needs {self._dtype} {self._frame_shape}"
-            )
+        expect_frame(image, self._frame_shape, self._dtype)
         points = by_points(pose, self._rows) if pose is not None else NO_POINTS
         work = self._place(pose)
         if work is None:

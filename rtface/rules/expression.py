@@ -10,6 +10,7 @@ import math
 
 from rtface.rules import functions
 from rtface.rules.arithmetic import ARITHMETIC
+from rtface.rules.filters import Exponential, OneEuro, Scorer
 from rtface.rules.functions import Stateful
 from rtface.rules.parse import Marked, parse, suggestion
 from rtface.rules.signals import Known, Signal, Test, constant, joined
@@ -220,10 +221,11 @@ class _Compiler:
             low, high, delay_s = -math.inf, math.inf, self._known.period_s / 2
         elif function == "z":
             tau_s = self._time(arguments[1], inner[1], 10 * self._known.period_s)
-            part, unit, low, high = functions.Z(signal.read, tau_s), SD, -math.inf, math.inf
+            part, unit = functions.Filtered(signal.read, Scorer(tau_s)), SD
+            low, high = -math.inf, math.inf
         elif function == "smooth":
             delay_s = self._time(arguments[1], inner[1])
-            part = functions.Smooth(signal.read, delay_s)
+            part = functions.Filtered(signal.read, Exponential(delay_s))
         elif function == "one_euro":
             delay_s = self._time(arguments[1], inner[1])
             speed = inner[2]
@@ -231,7 +233,7 @@ class _Compiler:
             if speed.value is None or speed.value <= 0:
                 self.fault(arguments[2], "a speed above 0 is needed here")
             assert speed.value is not None
-            part = functions.Euro(signal.read, delay_s, speed.value)
+            part = functions.Filtered(signal.read, OneEuro(delay_s, speed.value))
         else:
             ahead_s = self._time(arguments[1], inner[1], 0.0, 0.1)
             follow_s = self._time(arguments[2], inner[2], 1e-3, 1) if inner[2:] else FOLLOW_S

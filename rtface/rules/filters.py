@@ -91,6 +91,10 @@ class OneEuro:
         """Forget everything."""
         self._t_s = self.x = self.v = NAN
 
+    def peek(self, t_s: float, z: float) -> float:
+        """Return the latest filtered sample, whatever this one is."""
+        return self.x
+
     def update(self, t_s: float, z: float) -> float:
         """Take a sample at ``t_s`` and return the filtered one; NaN is passed over."""
         if z != z:
@@ -157,15 +161,15 @@ class Scorer:
         self._t_s = NAN
         self._seen_s = self._mean = self._var = 0.0
 
-    def peek(self, z: float) -> float:
-        """Return the score of a sample without learning from it."""
+    def peek(self, t_s: float, z: float) -> float:
+        """Return the score of a sample without learning from it; its time does not matter."""
         if self._seen_s < self._tau_s or self._var <= 0:
             return NAN
         return (z - self._mean) / math.sqrt(self._var)
 
     def update(self, t_s: float, z: float) -> float:
         """Return the score of a sample, then learn from it."""
-        score = self.peek(z)
+        score = self.peek(t_s, z)
         dt = t_s - self._t_s
         self._t_s = t_s
         if not 0 < dt <= MAX_GAP_S:

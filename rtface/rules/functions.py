@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from rtface.rules import zones
-from rtface.rules.filters import MAX_GAP_S, NAN, Exponential, Kalman, OneEuro, Scorer
+from rtface.rules.filters import MAX_GAP_S, NAN, Kalman
 from rtface.types import NO_SIGNALS, Float32Array, Ledger, Pose, Signals
 
 
@@ -167,29 +167,24 @@ class Rate:
         return rate
 
 
-class Z:
-    """Standard deviations from its own recent past; see ``Scorer``."""
-
-    def __init__(self, of: Read, tau_s: float) -> None:
-        self._of, self._scorer = of, Scorer(tau_s)
+class Causal(Protocol):
+    """A filter of ``rtface.rules.filters`` that takes one sample after the other."""
 
     def reset(self) -> None:
-        """Forget all frames."""
-        self._scorer.reset()
+        """Forget everything."""
 
-    def read(self, sight: Sight) -> float:
-        """Return the score."""
-        x = self._of(sight)
-        if not math.isfinite(x):
-            return NAN
-        return self._scorer.update(sight.t_s, x) if sight.learn else self._scorer.peek(x)
+    def peek(self, t_s: float, z: float) -> float:
+        """Return what is said of a sample without learning from it."""
+
+    def update(self, t_s: float, z: float) -> float:
+        """Return what is said of a sample, and learn from it."""
 
 
-class Smooth:
-    """A low-pass of first order; see ``Exponential``."""
+class Filtered:
+    """What a filter makes of a signal; light that was switched teaches it nothing."""
 
-    def __init__(self, of: Read, tau_s: float) -> None:
-        self._of, self._filter = of, Exponential(tau_s)
+    def __init__(self, of: Read, by: Causal) -> None:
+        self._of, self._filter = of, by
 
     def reset(self) -> None:
         """Forget all frames."""
@@ -200,25 +195,7 @@ class Smooth:
         x = self._of(sight)
         if not math.isfinite(x):
             return NAN
-        return self._filter.update(sight.t_s, x) if sight.learn else self._filter.peek(sight.t_s, x)
-
-
-class Euro:
-    """A One-Euro filter; see ``OneEuro``."""
-
-    def __init__(self, of: Read, rest_s: float, twice_at: float) -> None:
-        self._of, self._filter = of, OneEuro(rest_s, twice_at)
-
-    def reset(self) -> None:
-        """Forget all frames."""
-        self._filter.reset()
-
-    def read(self, sight: Sight) -> float:
-        """Return the filtered value."""
-        x = self._of(sight)
-        if not math.isfinite(x):
-            return NAN
-        return self._filter.update(sight.t_s, x) if sight.learn else self._filter.x
+        return (self._filter.update if sight.learn else self._filter.peek)(sight.t_s, x)
 
 
 class Forecast:
