@@ -70,15 +70,18 @@ def again(proc: dict[str, Any], folder: Path) -> None:
 
 def window(h5: Path, video: Path, proc: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """What Facemap's window has after opening everything."""
-    from facemap.gui import gui
+    from facemap.gui import gui, io
+    from qtpy import QtWidgets
 
-    made = gui.MainW(
-        movie_file=None if proc else [str(video)],
-        keypoints_file=[str(h5)],
-        proc_file=str(proc) if proc else None,
-        autoload_keypoints=False,
-        autoload_proc=False,
-    )
+    made = gui.MainW()
+    # As a user does, once the window is drawn: before that Facemap does not know where a ROI is,
+    # and stops with an IndexError at a file, its own too, of which the first ROI is a pupil.
+    QtWidgets.QApplication.processEvents()
+    if proc:
+        io.open_proc(made, str(proc))
+    else:
+        io.load_movies(made, [[str(video)]])
+    assert [Path(path) for path in made.poseFilepath] == [h5]  # it comes with the video
     for _ in range(5):
         made.next_frame()
     shown = made.pose_scatterplot.getData()
