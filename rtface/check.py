@@ -114,9 +114,10 @@ def _check_camera(
     for _ in range(20):
         start = time.perf_counter()
         pose = estimator(image)
-        for stage in stages:
-            if stage:
-                stage(image, pose, True)
+        for stage in stages.moving:
+            stage(image, True)
+        if stages.pupil:
+            stages.pupil(image, pose)
         times.append(time.perf_counter() - start)
     tracked_ms, period_ms = 1e3 * float(np.median(times)), 1e3 / info.rate_hz
     keeps_up = "keeps up" if tracked_ms < 0.8 * period_ms else "will skip frames"

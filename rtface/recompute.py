@@ -215,7 +215,7 @@ class _MotionCheck:
             return
         seq = result.ledger.frame_seq
         known = self._before == seq - 1 and not result.ledger.flags & Flag.NO_MOTION
-        self._stage(image, result.pose, known)
+        self._stage(image, known)
         self._before = seq
         if not known or seq < self._first:
             return

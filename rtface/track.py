@@ -168,6 +168,8 @@ def _track(
         pupil=stages.pupil,
         before=frames.before,
         loop=loop,
+        # a second core for what would take as long as the network
+        aside=stages.motion is not None and stages.motion.heavy,
     )
     meta = describe(rig, camera, session, bundle, info, started, stages, loop)
     lengths = meta["signals"]

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from rtface.exposure import Exposed, FrameTimer, Timing
 from rtface.rules import Stage as When
-from rtface.stages import MovingStage, Stage
+from rtface.stages import MovingStage, PosedStage
+from rtface.stages.aside import Aside
 from rtface.types import (
     CAUSES,
     Flag,
@@ -46,8 +47,10 @@ class Tracker:
     timing : Timing
     clock : callable
     motion : sequence of MovingStage
-    pupil : Stage, optional
+    pupil : PosedStage, optional
         What else is computed of every frame.
+    aside : bool
+        Compute motion in a thread of its own while the network runs. Same results.
     before : callable
         Returns the frame right before one that was passed over, if it can still be had: motion is
         known then, too.
@@ -70,11 +73,14 @@ class Tracker:
         timing: Timing,
         clock: Callable[[], int] = time.perf_counter_ns,
         motion: Sequence[MovingStage] = (),
-        pupil: Stage | None = None,
+        pupil: PosedStage | None = None,
         before: Callable[[int], Frame | None] = lambda _frame_seq: None,
         loop: Decider | None = None,
+        aside: bool = False,
     ) -> None:
         self._estimate = estimator
+        self._moving: tuple[Image | None, Image, bool] | None = None
+        self._aside = Aside(self._move) if aside and motion else None
         self._motion, self._pupil = tuple(motion), pupil
         self._before, self._loop = before, loop
         self._signals: dict[str, Float32Array] = {}
@@ -99,13 +105,15 @@ class Tracker:
         t_read_ns = self._clock()
         passed_over = frame.frame_seq - self._next_seq
         lost = sum(frame.lost) - sum(self._lost)
-        pose = self._estimate(frame.image, 1 + passed_over + lost)
-        t_infer_ns = self._clock()
         stamp = frame.stamp
         first = stamp.segment != self._segment
-        if passed_over and self._motion:
-            self._look_back(frame)
+        before = self._look_back(frame) if passed_over and self._motion else None
         exposed = self.timer(stamp)
+        self._moving = before, frame.image, self._right_before(stamp, exposed)
+        if self._aside:
+            self._aside.start()
+        pose = self._estimate(frame.image, 1 + passed_over + lost)
+        t_infer_ns = self._clock()
         flags = exposed.flags
         if not pose.face:
             flags |= Flag.NO_FACE.value
@@ -115,7 +123,6 @@ class Tracker:
             flags |= Flag.FIRST.value
         if frame.lost != self._lost:
             flags |= _gap_flags(self._lost, frame.lost)
-        consecutive = self._right_before(stamp, exposed)
         self._segment, self._lost = stamp.segment, frame.lost
         self._next_seq = frame.frame_seq + 1
         self.skipped += passed_over
@@ -139,7 +146,7 @@ class Tracker:
             self.skipped,
             flags,
         )
-        ledger = self._stages(frame, ledger, pose, consecutive)
+        ledger = self._stages(frame, ledger, pose)
         t_done_ns = self._clock()
         flags = ledger.flags
         if t_done_ns - stamp.t_host_ns > self._period_ns:
@@ -147,7 +154,7 @@ class Tracker:
         ledger = ledger._replace(t_done_ns=t_done_ns, flags=flags)
         return ledger, pose, self._signals
 
-    def _stages(self, frame: Frame, ledger: Ledger, pose: Pose, consecutive: bool) -> Ledger:
+    def _stages(self, frame: Frame, ledger: Ledger, pose: Pose) -> Ledger:
         """Compute what there is beside keypoints; decide what can be decided after each stage."""
         loop, signals = self._loop, self._signals
         if loop:
@@ -155,14 +162,13 @@ class Tracker:
         flags = ledger.flags
         t_motion_ns = t_pupil_ns = ledger.t_infer_ns
         if self._motion:
-            for stage in self._motion:
-                flags |= stage(frame.image, pose, consecutive)
+            flags |= self._aside.wait() if self._aside else self._move()
             t_motion_ns = t_pupil_ns = self._clock()
             ledger = ledger._replace(t_motion_ns=t_motion_ns, t_pupil_ns=t_pupil_ns, flags=flags)
         if loop:
             loop.after(When.MOTION, frame, ledger, pose, signals, t_motion_ns)
         if self._pupil:
-            flags |= self._pupil(frame.image, pose, consecutive)
+            flags |= self._pupil(frame.image, pose)
             t_pupil_ns = self._clock()
             ledger = ledger._replace(t_pupil_ns=t_pupil_ns, flags=flags)
         if loop:
@@ -170,14 +176,26 @@ class Tracker:
             return ledger._replace(t_rules_ns=self._clock())
         return ledger._replace(t_rules_ns=t_pupil_ns)
 
-    def _look_back(self, frame: Frame) -> None:
-        """Show the frame before this one, which was passed over, to what compares the two."""
-        if before := self._before(frame.frame_seq):
-            exposed = self.timer(before.stamp)
-            self._segment, self._frame_id = before.stamp.segment, before.stamp.frame_id
-            self._exposure_ns, self._exposure_err_ns = exposed.exposure_ns, exposed.exposure_err_ns
-            for stage in self._motion:
-                stage.look(before.image)
+    def _move(self) -> int:
+        """Compute the motion of the frame that is being tracked; return bits of ``Flag``."""
+        assert self._moving is not None
+        before, image, consecutive = self._moving
+        flags = 0
+        for stage in self._motion:
+            if before is not None:
+                stage.look(before)
+            flags |= stage(image, consecutive)
+        return flags
+
+    def _look_back(self, frame: Frame) -> Image | None:
+        """Return the frame before this one, which was passed over, for what compares the two."""
+        before = self._before(frame.frame_seq)
+        if before is None:
+            return None
+        exposed = self.timer(before.stamp)
+        self._segment, self._frame_id = before.stamp.segment, before.stamp.frame_id
+        self._exposure_ns, self._exposure_err_ns = exposed.exposure_ns, exposed.exposure_err_ns
+        return before.image
 
     def _right_before(self, stamp: Stamp, exposed: Exposed) -> bool:
         """Return whether the last tracked frame was the exposure right before this one.
@@ -192,7 +210,9 @@ class Tracker:
         return follows and abs(apart_ns - self._period_ns) <= within_ns
 
     def finish(self, n_frames: int) -> None:
-        """Count what came after the last tracked frame of ``n_frames`` as skipped."""
+        """Count what came after the last tracked frame of ``n_frames`` as skipped; the end."""
+        if self._aside:
+            self._aside.close()
         self.skipped += n_frames - self._next_seq
         self._next_seq = n_frames
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -44,10 +45,9 @@ def masks() -> Masks:
 def test_stage_holds_what_the_projector_gives_area_after_area(masks: Masks) -> None:
     stage, project = MotionStage(masks, 7, np.uint8), Projector(masks, 7)
     assert stage.lengths == {"motion_energy": 2, "motion": 14, "movie": 14}
-    pose = Pose(np.zeros((1, 3), np.float32))
     for i, image in enumerate(frames(4, seed=1)):
         consecutive = i not in (0, 2)
-        assert stage(image, pose, consecutive) == (0 if consecutive else Flag.NO_MOTION)
+        assert stage(image, consecutive) == (0 if consecutive else Flag.NO_MOTION)
         wanted = project(image, consecutive)
         np.testing.assert_array_equal(stage.signals["motion_energy"], wanted.energy)
         np.testing.assert_array_equal(stage.signals["motion"], np.concatenate(wanted.motion))
@@ -65,13 +65,12 @@ def test_masks_that_come_later_begin_at_a_flagged_frame_and_never_twice(masks: M
     stage, project = motion_stage(section, "cam1", INFO), Projector(masks, 10)
     assert stage is not None
     assert stage.lengths == {"motion_energy": 2, "motion": 20}
-    pose = Pose(np.zeros((1, 3), np.float32))
     began = []
     for i, image in enumerate(frames(9, seed=2)):
         if i == 3:
             assert stage.about()["masks"] is None
             stage.replace(masks)
-        flags = stage(image, pose, i > 0)
+        flags = stage(image, i > 0)
         wanted = project(image, i > 0)
         if flags & Flag.NEW_MASKS:
             began.append(i)
@@ -125,7 +124,6 @@ def test_a_camera_that_moved_since_the_masks_were_made_ends_the_run() -> None:
 
     was = film(0)
     masks = fit_masks([lambda: was], 4, 5)
-    pose = Pose(np.zeros((1, 3), np.float32))
     for dx, moved in ((0, False), (2, False), (12, True)):
         stage = MotionStage(masks, 5, np.uint8, check_frames=20)
         stage.name = "masks.npz"
@@ -134,10 +132,10 @@ def test_a_camera_that_moved_since_the_masks_were_made_ends_the_run() -> None:
             now = film(dx)
             deadline = time.monotonic() + 5
             for i in itertools.count():
-                stage(now[i % 60], pose, i > 0)
+                stage(now[i % 60], i > 0)
                 if stage.checked or time.monotonic() > deadline:
                     break
-            stage(now[0], pose, False)
+            stage(now[0], False)
             assert stage.checked
 
         if moved:
@@ -147,7 +145,8 @@ def test_a_camera_that_moved_since_the_masks_were_made_ends_the_run() -> None:
             run()
 
 
-def test_a_frame_that_was_passed_over_still_gives_motion(masks: Masks) -> None:
+@pytest.mark.parametrize("aside", [False, True])
+def test_a_frame_that_was_passed_over_still_gives_motion(masks: Masks, aside: bool) -> None:
     film, pose = frames(6), Pose(np.zeros((1, 3), np.float32))
     made = [Frame(i, Stamp(0, i, None, i * PERIOD_NS), Lost(), film[i]) for i in range(6)]
     asked = []
@@ -157,7 +156,9 @@ def test_a_frame_that_was_passed_over_still_gives_motion(masks: Masks) -> None:
         return made[frame_seq - 1] if frame_seq != 5 else None  # gone from the ring
 
     stage, project = MotionStage(masks, 5, np.uint8), Projector(masks, 5)
-    tracker = Tracker(lambda *_: pose, Timing(PERIOD_NS), motion=[stage], before=before)
+    tracker = Tracker(
+        lambda *_: pose, Timing(PERIOD_NS), motion=[stage], before=before, aside=aside
+    )
     known = []
     for i in (0, 1, 3, 5):
         ledger, _, signals = tracker(made[i])
@@ -168,18 +169,60 @@ def test_a_frame_that_was_passed_over_still_gives_motion(masks: Masks) -> None:
             np.testing.assert_array_equal(signals["motion"], wanted)
     assert known == [False, True, True, False]
     assert asked == [3, 5]  # a frame that follows the one before needs nobody else
+    tracker.finish(6)
+
+
+class Told:
+    """A moving stage that tells when it began."""
+
+    def __init__(self) -> None:
+        self.lengths, self.signals = {"motion": 1}, {"motion": np.zeros(1, np.float32)}
+        self.began = threading.Event()
+        self.error: UserError | None = None
+
+    def __call__(self, image: np.ndarray, consecutive: bool) -> int:
+        self.began.set()
+        if self.error:
+            raise self.error
+        return 0 if consecutive else Flag.NO_MOTION.value
+
+    def look(self, image: np.ndarray) -> None: ...
+
+    def about(self) -> dict[str, object]:
+        return {}
+
+
+def test_motion_is_computed_while_the_network_runs() -> None:
+    stage, pose = Told(), Pose(np.zeros((1, 3), np.float32))
+    image = frames(1)[0]
+
+    def estimate(_image: np.ndarray, _periods: int) -> Pose:
+        assert stage.began.wait(5)  # not after this returns
+        stage.began.clear()
+        return pose
+
+    tracker = Tracker(estimate, Timing(PERIOD_NS), motion=[stage], aside=True)
+    for i in range(3):
+        ledger, *_ = tracker(Frame(i, Stamp(0, i, None, i * PERIOD_NS), Lost(), image))
+        assert bool(ledger.flags & Flag.NO_MOTION) == (i == 0)
+    stage.error = UserError("masks.npz: the camera moved")
+    with pytest.raises(UserError, match="the camera moved"):
+        tracker(Frame(3, Stamp(0, 3, None, 3 * PERIOD_NS), Lost(), image))
+    n = threading.active_count()
+    tracker.finish(4)
+    assert threading.active_count() == n - 1
 
 
 def test_masks_that_come_while_frames_are_passed_over_see_the_frame_before(masks: Masks) -> None:
-    film, pose = frames(8), Pose(np.zeros((1, 3), np.float32))
+    film = frames(8)
     section = MotionSection(components=10, roi=((8, 8, 24, 20),))
     stage, project = motion_stage(section, "cam1", INFO), Projector(masks, 10)
     assert stage is not None
-    stage(film[0], pose, False)
+    stage(film[0], False)
     stage.replace(masks)
-    stage(film[1], pose, True)  # the coming masks see this one
+    stage(film[1], True)  # the coming masks see this one
     stage.look(film[4])  # and this one, of those that were passed over
-    assert stage(film[5], pose, True) == Flag.NEW_MASKS
+    assert stage(film[5], True) == Flag.NEW_MASKS
     project.look(film[4])
     wanted = np.concatenate(project(film[5], True).motion)
     np.testing.assert_array_equal(stage.signals["motion"], wanted)

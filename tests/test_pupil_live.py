@@ -35,7 +35,7 @@ def test_every_flag_of_the_pupil_is_one_of_the_ledger() -> None:
     for flag in PupilFlag:
         record = Pupil(*range(len(FIELDS)), flags=int(flag))
         stage = PupilStage(_Always(record), PupilSection())  # type: ignore[arg-type]
-        seen[flag] = Flag(stage(image, pose, True))
+        seen[flag] = Flag(stage(image, pose))
         np.testing.assert_array_equal(stage.signals["pupil"], range(len(FIELDS)))
     assert seen == {
         PupilFlag.SHUT: Flag.EYE_SHUT,

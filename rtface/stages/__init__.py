@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 from rtface.types import Float32Array, Image, Pose, SignalLengths
 
-__all__ = ["MovingStage", "Stage"]
+__all__ = ["MovingStage", "PosedStage", "Stage"]
 
 
 class Stage(Protocol):
-    """Computes some signals of every tracked frame, in order. Belongs to the tracker's thread.
+    """Some signals of every tracked frame, in order. Belongs to one thread at a time.
 
     Attributes
     ----------
@@ -28,18 +28,25 @@ class Stage(Protocol):
     def signals(self) -> dict[str, Float32Array]:
         """See above."""
 
-    def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
-        """Compute the signals of a frame; return bits of ``Flag``.
-
-        ``consecutive``: it is the exposure right after that of the call before.
-        """
-
     def about(self) -> dict[str, Any]:
         """Return what ``meta`` says of the signals."""
 
 
 class MovingStage(Stage, Protocol):
-    """A stage that compares a frame with the one before."""
+    """A stage that compares a frame with the one before; needs no keypoints."""
+
+    def __call__(self, image: Image, consecutive: bool) -> int:
+        """Compute the signals of a frame; return bits of ``Flag``.
+
+        ``consecutive``: it is the exposure right after that of the call before.
+        """
 
     def look(self, image: Image) -> None:
         """See the frame right before the next one; it was passed over, and has no result."""
+
+
+class PosedStage(Stage, Protocol):
+    """A stage that needs the frame's keypoints."""
+
+    def __call__(self, image: Image, pose: Pose) -> int:
+        """Compute the signals of a frame; return bits of ``Flag``."""

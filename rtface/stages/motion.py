@@ -13,8 +13,8 @@ from rtface.camera_config import MotionSection
 from rtface.motion.binning import Area, binned_shape, roi_area
 from rtface.motion.masks import FULL, AreaMasks, Basis, Masks, load_masks
 from rtface.motion.match import LiveAverage, Match, compare_average
-from rtface.motion.project import Projector
-from rtface.types import CameraInfo, Flag, Image, Pose, UserError
+from rtface.motion.project import SMALL, Projector
+from rtface.types import CameraInfo, Flag, Image, UserError
 
 #: how much of the beginning is compared with the masks, s, and at least so many frames
 CHECK_S, CHECK_FRAMES = 3.0, 50
@@ -80,6 +80,13 @@ class MotionStage:
         return 0 if basis is None else min(self._n, basis.masks.shape[1])
 
     @property
+    def heavy(self) -> bool:
+        """Whether the masks, also those to come, do not fit the processor's own memory."""
+        components = self.lengths.get("motion", 0) + self.lengths.get("movie", 0)
+        bins = max(area.area.pixels for area in self._masks.areas)
+        return components * bins * 4 > SMALL
+
+    @property
     def note(self) -> str:
         """What differs from what was asked for, for the user; empty if nothing does."""
         return self._project.note
@@ -91,8 +98,8 @@ class MotionStage:
             self._coming[1].look(image)
             self._primed = True
 
-    def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
-        """Compute energy and components; see ``Stage``.
+    def __call__(self, image: Image, consecutive: bool) -> int:
+        """Compute energy and components; see ``MovingStage``.
 
         Raises
         ------

@@ -36,8 +36,8 @@ class PupilStage:
         self.lengths = {"pupil": len(FIELDS)}
         self.signals = {"pupil": np.full(len(FIELDS), np.nan, np.float32)}
 
-    def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
-        """Find the pupil; see ``Stage``."""
+    def __call__(self, image: Image, pose: Pose) -> int:
+        """Find the pupil; see ``PosedStage``."""
         found = self._estimate(image, pose)
         self.signals["pupil"][:] = found[:-1]
         return _LEDGER[found.flags]

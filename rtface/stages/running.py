@@ -8,7 +8,7 @@ import numpy as np
 
 from rtface.camera_config import RunningSection
 from rtface.running import Running, RunningEstimator
-from rtface.types import BBox, CameraInfo, Image, Pose, UserError
+from rtface.types import BBox, CameraInfo, Image, UserError
 
 
 class RunningStage:
@@ -20,11 +20,11 @@ class RunningStage:
         self.signals = {"running": np.full(len(Running._fields), np.nan, np.float32)}
 
     def look(self, image: Image) -> None:
-        """See the frame before the next one; see ``Stage``."""
+        """See the frame before the next one; see ``MovingStage``."""
         self._estimate(image, False)
 
-    def __call__(self, image: Image, pose: Pose, consecutive: bool) -> int:
-        """Find the shift; see ``Stage``."""
+    def __call__(self, image: Image, consecutive: bool) -> int:
+        """Find the shift; see ``MovingStage``."""
         self.signals["running"][:] = self._estimate(image, consecutive)
         return 0
 
