@@ -25,9 +25,11 @@ from rtface.engine import RUNTIMES, Started, start_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.modelbench import estimator_of, synthetic_frame
 from rtface.quantize.frames import shift_of, watch
+from rtface.realtime import give_back_realtime, take_realtime
 from rtface.types import UserError
 
 RATE_HZ = 200.0
+PRIORITY = 10
 COMPETITORS = 2
 
 
@@ -217,11 +219,17 @@ def main() -> None:
     rows = []
     for beside in (0, COMPETITORS):
         with competitors(beside):
-            for pace in (None, RATE_HZ):
+            for pace, priority in ((None, 0), (RATE_HZ, 0), (RATE_HZ, PRIORITY)):
+                try:
+                    take_realtime(priority)
+                except UserError as error:
+                    faults.append({"runtime": "real-time priority", "why not": str(error)})
+                    continue
                 for label, estimator in estimators.items():
                     how = f"{pace:.0f} Hz" if pace else "hot"
-                    case = {"runtime": label, "beside": beside, "pace": how}
+                    case = {"runtime": label, "beside": beside, "pace": how, "priority": priority}
                     rows.append({**case, **timed(partial(estimator, frame), seconds, pace)})
+                give_back_realtime()
     moved = shifts(bundle, started, args.quick)
     _report.table(f"{bundle.name}, 640x480 px to keypoints, one thread", _text(rows))
     _report.table("one core's limit", [{"of": k, **v} for k, v in limits.items()])

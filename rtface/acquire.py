@@ -9,6 +9,7 @@ from rtface import child
 from rtface.camera import open_camera
 from rtface.config import parse_rig
 from rtface.platform import Wake
+from rtface.realtime import take_realtime
 from rtface.ring import RUNNING
 from rtface.rings import FrameRingWriter
 from rtface.types import Camera, EndOfStream, Lost, SoftwareTriggered, Stamp, UserError
@@ -75,7 +76,7 @@ def run(line: child.Line) -> None:
     try:
         ring = FrameRingWriter(job["camera"], camera.info, rig.ring.frames_s, job["session"])
         try:
-            _loop(line, camera, ring, wake)
+            _loop(line, camera, ring, wake, rig.engine.priority)
         finally:
             ring.close()
             wake.notify()  # the tracker sees the closed ring at once
@@ -83,7 +84,9 @@ def run(line: child.Line) -> None:
         camera.close()
 
 
-def _loop(line: child.Line, camera: Camera, ring: FrameRingWriter, wake: Wake) -> None:
+def _loop(
+    line: child.Line, camera: Camera, ring: FrameRingWriter, wake: Wake, priority: int
+) -> None:
     line.report("ready", **camera.info._asdict())
     # the tracker attaches first, so that no frame is unaccounted
     while (order := line.order()) is None or order["cmd"] != "go":
@@ -95,6 +98,7 @@ def _loop(line: child.Line, camera: Camera, ring: FrameRingWriter, wake: Wake) -
     child.quiet_memory()
     ring.ring.set_state(RUNNING)
     camera.start()
+    take_realtime(priority)  # with the threads of the camera's driver
     line.report("armed")
     report_due_ns = time.perf_counter_ns() + REPORT_EVERY_NS
     image = ring.begin()

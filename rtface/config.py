@@ -38,6 +38,9 @@ class EngineSection(Section):
         None, ge=0, le=63, description="of TensorRT: which one; left out: one without a display"
     )
     threads: int = Field(1, ge=1, le=64, description="more only if one core misses the frame")
+    priority: int = Field(
+        0, ge=0, le=98, description="SCHED_FIFO of camera and tracker; 0: the ordinary scheduler"
+    )
 
 
 class StreamSection(Section):

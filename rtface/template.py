@@ -95,6 +95,7 @@ runtime = "onnxruntime"       # or "openvino", "tensorrt", "tensorrt_rtx"; "auto
 # precision = "fp32"          # or "bf16", "fp16", "int8", where runtime and network have it
 # gpu = 0                     # of TensorRT, as nvidia-smi counts; else one without a display
 threads = 1                   # more only if one core misses the frame budget
+priority = 0                  # SCHED_FIFO of camera and tracker (10); 0: the ordinary scheduler
 
 [stream]
 host = "127.0.0.1"            # this machine only; use an SSH tunnel from elsewhere

@@ -23,6 +23,7 @@ from rtface.percentiles import Normaliser
 from rtface.platform import SLEPT_NS, Wake, suspended_ns
 from rtface.pose import PoseEstimator, finder_for
 from rtface.publish import Publisher
+from rtface.realtime import take_realtime
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
 from rtface.rules_config import rules_of
@@ -190,6 +191,7 @@ def _track(
                 )
             )
         )
+        take_realtime(rig.engine.priority)
         results.ring.set_state(RUNNING)
         line.report("ready", model=bundle.name, runtime=started.label)
         if stages.motion and stages.motion.note:

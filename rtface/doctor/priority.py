@@ -20,8 +20,8 @@ def judge_real_time(allowed: bool | None, limit: int | None, user: str) -> Findi
     if allowed:
         return Finding(
             "real-time",
-            f"SCHED_FIFO is allowed; rtface does not take it by itself: chrt -f {PRIORITY} rtface "
-            "run rig.toml",
+            f"SCHED_FIFO is allowed; camera and tracker take it with priority = {PRIORITY} under "
+            "[engine]",
         )
     if limit is not None and (limit < 0 or limit >= PRIORITY):  # -1 is no limit
         return judged(
@@ -29,14 +29,14 @@ def judge_real_time(allowed: bool | None, limit: int | None, user: str) -> Findi
             "SCHED_FIFO is refused although the limit rtprio allows it",
             True,
             "a container or a control group forbids it: docker run --cap-add SYS_NICE --ulimit "
-            f"rtprio=50 ..., then chrt -f {PRIORITY} rtface run rig.toml",
+            f"rtprio=50 ..., then priority = {PRIORITY} under [engine]",
         )
     return judged(
         "real-time",
         f"SCHED_FIFO is not allowed (limit rtprio {limit})",
         True,
         f"echo '{user} - rtprio 50' | sudo tee /etc/security/limits.d/99-rtface.conf, log in "
-        f"again, then chrt -f {PRIORITY} rtface run rig.toml",
+        f"again, then priority = {PRIORITY} under [engine]",
     )
 
 
