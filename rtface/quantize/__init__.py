@@ -22,9 +22,6 @@ from rtface.types import Engine, UserError
 
 #: largest p99 of the shift against FP32 in any recording, px of the full frame
 LIMIT_PX = 0.5
-#: layers are taken as long as it is this part of the limit on the frames that are quantised by:
-#: what is chosen by some frames is a little worse on others
-MARGIN = 0.8
 #: frames of a recording by which ranges are found, and layers judged one by one
 RANGE_FRAMES, LAYER_FRAMES = 40, 20
 
@@ -140,7 +137,7 @@ class _Chooser(NamedTuple):
         p99s = []
         for layer in sorted(layers, key=lambda layer: harm[layer] ** 2 / layers[layer]):
             p99s.append(_worst(self._shifts([*taken, layer], self.made_by)))
-            if p99s[-1] <= MARGIN * LIMIT_PX:
+            if p99s[-1] <= LIMIT_PX:
                 taken.append(layer)
         while taken:
             shifts = self._shifts(taken, self.judged_by)
