@@ -10,7 +10,6 @@ video: of Facemap's files the two that hold numbers are written.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -39,6 +38,15 @@ def facemap(session: Session, out: Path) -> int:
     return len(frame_seq)
 
 
+def peak_mb() -> float:
+    """Return the most memory that this process had; Linux only.
+
+    Not ``ru_maxrss``, which begins with what the program had that started this one.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 def one(folder: Path, kind: str) -> None:
     """Export once and say what it took."""
     out = folder.parent / f"out.{kind}"
@@ -55,10 +63,9 @@ def one(folder: Path, kind: str) -> None:
         else:
             n = export_deeplabcut(session, "cam1", out)
     took = time.perf_counter() - began
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     files = list(out.iterdir()) if out.is_dir() else [out]
     size_mb = sum(file.stat().st_size for file in files) / 1e6
-    print(f"{kind:8} {n} rows, {took:.0f} s, peak {peak_mb:.0f} MB, files {size_mb:.0f} MB")
+    print(f"{kind:8} {n} rows, {took:.0f} s, peak {peak_mb():.0f} MB, files {size_mb:.0f} MB")
     for file in files:
         file.unlink()
 

@@ -28,13 +28,13 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 @pytest.mark.timeout(180)
 def test_memory_does_not_grow_with_the_length_of_a_video(tmp_path: Path, tiny_bundle: Path) -> None:
     peaks_kb = []
-    for n in (1000, 20_000):  # 58 MB of pixels more
+    for n in (500, 4000):  # 11 MB of pixels more
         video = textured(tmp_path / f"{n}.mkv", n)
         words = [RTFACE, "track", video, "--rig", rig(tiny_bundle), "--sessions", tmp_path / "s"]
         command = [sys.executable, "-c", PEAK, *map(str, words)]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
         peaks_kb.append(int(done.stdout))
-    assert peaks_kb[1] - peaks_kb[0] < 15_000, peaks_kb
+    assert peaks_kb[1] - peaks_kb[0] < 5_000, peaks_kb
 
 
 @pytest.mark.slow
@@ -104,7 +104,6 @@ def test_a_broken_video_among_a_hundred(tmp_path: Path, tiny_bundle: Path) -> No
     videos[50].write_bytes(b"no video" * 100)
     words = [*videos, "--bundle", tiny_bundle, "--workers", "2", "--sessions", tmp_path / "s"]
     said = track(*words, code=1)
-    assert said.count("\n") == 3, said  # the fault, the counts, and that not all is well
     assert f"{videos[50]}: is not a video or image that can be read" in said
     assert "99 sessions made (495 frames), 0 there already, 1 faults" in said
     made = sorted(path.name.partition("_")[0] for path in (tmp_path / "s").iterdir())

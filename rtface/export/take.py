@@ -86,7 +86,8 @@ def placed(
     Those without a result are NaN, NaN, 0. ``results`` are gone through twice.
     """
     keypoints = placed_signal(frame_seq, results, "keypoints", (n_keypoints, 3))
-    with_result = [records["frame_seq"] for records in results]
+    # copies: a view would keep all of the records
+    with_result = [records["frame_seq"].copy() for records in results]
     tracked = np.isin(frame_seq, np.concatenate([np.zeros(0, np.int64), *with_result]))
     keypoints[~tracked, :, 2] = 0
     return keypoints, tracked

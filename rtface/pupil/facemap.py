@@ -12,7 +12,7 @@ from rtface.types import UInt8Image
 #: samples of Facemap's running median, of which so many lie before the one that it is for
 WINDOW, BEFORE = 30, 14
 #: windows that are sorted at a time
-_PIECE = 100_000
+_PIECE = 10_000
 
 
 def facemap_smooth(area: Float64Array, com: Float64Array) -> tuple[Float64Array, Float64Array]:
