@@ -1,7 +1,8 @@
 """Recordings written for the tests are what the projects' own packages read, edge by edge.
 
 The packages bring 700 MB, and rtface needs none of them: ``.ci/run`` makes an environment with
-them and sets ``RTFACE_DAQ_READERS``, so that one that is missing fails. Else it skips.
+them. ``RTFACE_DAQ_READERS`` names a folder with the unpacked sources of two of them, which hold
+files of real rigs; if it is set, a package that is missing fails. Else it skips.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from rtface.cli import app
 from rtface.sync import readers
 from rtface.sync.live import decode
 from rtface.sync.simulate import Simulated, Wrong, simulate
+from rtface.types import UserError
 
 # of libraries, not of rtface
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(120)]
@@ -35,6 +37,14 @@ def package(name: str) -> Any:
     if os.environ.get("RTFACE_DAQ_READERS"):
         return importlib.import_module(name)
     return pytest.importorskip(name)
+
+
+def sources(pattern: str) -> list[Path]:
+    """Return files in the packages' sources; skip without them."""
+    folder = os.environ.get("RTFACE_DAQ_READERS")
+    if not folder:
+        pytest.skip("RTFACE_DAQ_READERS names no sources of the readers")
+    return sorted(Path(folder).glob(pattern))
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +92,39 @@ def test_spikeglx(coded: Simulated, tmp_path: Path) -> None:
     matched(again / meta.name, line, coded, tmp_path)
 
 
+def test_metas_of_real_probes(tmp_path: Path) -> None:
+    """Neuropixels 3A, 3B, 2.1, 2.4, Ultra and an NI device, with samples that the package made."""
+    metas = sources("ibl_neuropixel*/src/tests/fixtures/*.meta")
+    spikeglx = package("spikeglx")
+    seen: set[str] = set()
+    for i, meta in enumerate(metas):
+        told = spikeglx.read_meta_data(meta)
+        data = tmp_path / f"{i}.{meta.stem}.bin"
+        if "incomplete" in meta.name:
+            data.touch()
+            data.with_suffix(".meta").write_bytes(meta.read_bytes())
+            with pytest.raises(UserError, match="still writing it, or it broke off"):
+                readers.read(data, "0")
+            continue
+        if "NP2QB" in meta.name:  # several sync words, which the package does not read
+            continue
+        n_channels = int(told["nSavedChans"])
+        spikeglx._mock_spikeglx_file(data, meta, ns=3000, nc=n_channels, sync_depth=8)
+        with spikeglx.Reader(data) as reader:
+            digital = reader.read_sync_digital(slice(0, reader.ns))
+            rate = reader.fs
+        for line in range(8):  # each is up for one sample
+            up, down = steps_of(digital[:, line] > 0)
+            ours = readers.read(data.with_suffix(".meta"), str(line))
+            assert len(up) == 1
+            assert np.array_equal(ours.rising_s, up / rate)
+            assert np.array_equal(ours.falling_s, down / rate)
+        data.unlink()
+        seen.add(meta.name)
+    assert len(seen) >= 15
+    assert any("nidq" in name for name in seen)
+
+
 def test_open_ephys(coded: Simulated, tmp_path: Path) -> None:
     nodes = package("open_ephys.analysis.recordnode")
     folder, line, _ = write("open ephys", tmp_path, coded.edges)
@@ -96,6 +139,24 @@ def test_open_ephys(coded: Simulated, tmp_path: Path) -> None:
     times = recording.continuous[0].timestamps
     assert (ours.begin_s, ours.end_s) == (times[0], times[-1])
     matched(folder, line, coded, tmp_path)
+
+
+def test_recordings_of_the_open_ephys_gui() -> None:
+    """Version 0.6.7 wrote them: 64 lines of a plugin that is not where the samples come from."""
+    folders = sources("open_ephys*/tests/data/v0.6.7_Binary/Record Node *")
+    nodes = package("open_ephys.analysis.recordnode")
+    assert len(folders) == 2
+    for folder in folders:
+        recording = nodes.RecordNode(str(folder)).recordings[0]
+        times = recording.continuous[0].timestamps
+        assert recording.events.line.nunique() == 64
+        for line, mine in recording.events.groupby("line"):
+            ours = readers.read(folder, str(line))
+            up, down = (mine[mine.state == state].timestamp.to_numpy() for state in (1, 0))
+            assert np.array_equal(ours.rising_s, up)
+            assert np.array_equal(ours.falling_s, down)
+            assert (ours.begin_s, ours.end_s) == (times[0], times[-1])
+            assert 1_743_600_000 < ours.began_unix_s < 1_743_700_000  # 3 April 2025
 
 
 def test_harp(coded: Simulated, tmp_path: Path) -> None:
