@@ -1,7 +1,8 @@
 """How much memory and time exports of a long session take: each in a process of its own.
 
 Three hours at 200 frames/s with 20 keypoints, 100 motion components, pupil and running (2.5 GB of
-records, as much again for each export in turn), made in a moment; nothing was tracked.
+records, as much again for each export in turn), made in a moment; nothing was tracked. It has no
+video: of Facemap's files the two that hold numbers are written.
 
     python bench/exports.py [--frames 2160000] [--components 100]
 """
@@ -9,19 +10,41 @@ records, as much again for each export in turn), made in a moment; nothing was t
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 import rtface
 from rtface.export.deeplabcut import export_deeplabcut
+from rtface.export.facemap import write_facemap
 from rtface.export.nwb import export_nwb
 from rtface.export.tables import export_csv, export_parquet
+from rtface.export.take import recorded
+from rtface.session import Session
 
-KINDS = ("nwb", "csv", "parquet", "h5", "dlc.csv")
+KINDS = ("nwb", "csv", "parquet", "h5", "dlc.csv", "facemap")
+
+
+def facemap(session: Session, out: Path) -> int:
+    """Write keypoints and ``_proc.npy`` of all frames into a folder."""
+    camera = session.cameras["cam1"]
+    frame_seq = np.concatenate([rows["frame_seq"] for rows in camera.frames.chunks()])
+    out.mkdir()
+    write_facemap(out, "cam1", recorded(session.path, camera, frame_seq), [["cam1.mp4"]])
+    return len(frame_seq)
+
+
+def peak_mb() -> float:
+    """Return the most memory that this process had; Linux only.
+
+    Not ``ru_maxrss``, which begins with what the program had that started this one.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def one(folder: Path, kind: str) -> None:
@@ -35,13 +58,16 @@ def one(folder: Path, kind: str) -> None:
             n = export_csv(session, "cam1", out)
         elif kind == "parquet":
             n = export_parquet(session, "cam1", out, components=True)
+        elif kind == "facemap":
+            n = facemap(session, out)
         else:
             n = export_deeplabcut(session, "cam1", out)
     took = time.perf_counter() - began
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    size_mb = out.stat().st_size / 1e6
-    print(f"{kind:8} {n} rows, {took:.0f} s, peak {peak_mb:.0f} MB, file {size_mb:.0f} MB")
-    out.unlink()
+    files = list(out.iterdir()) if out.is_dir() else [out]
+    size_mb = sum(file.stat().st_size for file in files) / 1e6
+    print(f"{kind:8} {n} rows, {took:.0f} s, peak {peak_mb():.0f} MB, files {size_mb:.0f} MB")
+    for file in files:
+        file.unlink()
 
 
 def main() -> None:

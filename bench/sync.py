@@ -106,7 +106,7 @@ def main() -> None:
     parser = _report.parser(__doc__.splitlines()[0])
     args = parser.parse_args()
     began = time.perf_counter()
-    rows = run(8 if args.quick else 1000)
+    rows = run(40 if args.quick else 1000)
     _report.table("Matching", rows)
     _report.write("sync", args, {"rows": rows, "took_s": time.perf_counter() - began})
 

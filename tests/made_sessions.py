@@ -24,6 +24,8 @@ NAMES = ["eye(back)", "nose(tip)", "whisker(III)"]
 BEGAN_NS, BEGAN_UNIX_NS = 5_000_000_000_000, 1_780_000_000_123_456_789
 PERIOD_NS = 5_000_000
 ROWS, COLUMNS, BIN = 48, 64, 4
+#: of the second area
+ROI_COMPONENTS = 2
 #: frames of the short session: without a result, without a stamp, not in a video
 SKIPPED, OVERWRITTEN, LOST_AT = (10, 11, 57), (80, 81), 40
 
@@ -60,17 +62,18 @@ def make_session(
         "bin_px": BIN,
         "areas": [
             {"name": "full", "bins": [0, 12, 0, 16], "motion": components, "movie": 0},
-            {"name": "roi1", "bins": [1, 8, 2, 12], "motion": 0, "movie": 0},
+            {"name": "roi1", "bins": [1, 8, 2, 12], "motion": ROI_COMPONENTS, "movie": 0},
         ],
     }
-    lengths = {"motion_energy": 2, "motion": components, "running": 4, "pupil": len(FIELDS)}
+    lengths = {"motion_energy": 2, "motion": components + ROI_COMPONENTS, "running": 4}
+    lengths["pupil"] = len(FIELDS)
     meta = {
         "keypoints": names,
         "skeleton": [[0, 1]],
         "model": {"name": "tiny", "sha256": "00ff" * 16},
         "signals": lengths,
         "motion": motion,
-        "running": {"fields": list(Running._fields)},
+        "running": {"fields": list(Running._fields), "box": [4, 4, 32, 32]},
         "pupil": {"fields": list(FIELDS), "box": None, "sigma": 2.0},
     }
     camera = {"height": ROWS, "width": COLUMNS, "bits": 8, "rate_hz": 200.0}
@@ -111,15 +114,18 @@ def make_session(
     clock["t_unix_ns"] = BEGAN_UNIX_NS + after_ns + after_ns // 100_000  # 10 ppm
     write_records(folder / layout.CLOCK, "clock", told, layout.CLOCK_COLUMNS, [clock])
     random = np.random.default_rng(1)
-    masks = random.normal(size=(192, components)).astype(np.float32)
-    singular = np.arange(components, 0, -1, dtype=np.float32)
-    basis = Basis(masks, singular, singular / singular.sum())
+
+    def basis(bins: int, n: int) -> Basis:
+        masks = random.normal(size=(bins, n)).astype(np.float32)
+        singular = np.arange(n, 0, -1, dtype=np.float32)
+        return Basis(masks, singular, singular / singular.sum())
+
     bare = np.zeros((12, 16), np.float32)
     areas = (
-        AreaMasks("full", Area(0, 12, 0, 16), basis, None),
-        AreaMasks("roi1", Area(1, 8, 2, 12), None, None),
+        AreaMasks("full", Area(0, 12, 0, 16), basis(192, components), None),
+        AreaMasks("roi1", Area(1, 8, 2, 12), basis(70, ROI_COMPONENTS), None),
     )
-    made = Masks(ROWS, COLUMNS, BIN, bare, bare, areas[:1], "")
+    made = Masks(ROWS, COLUMNS, BIN, bare, bare, areas, "")
     save_masks(folder / layout.masks_name("cam1"), made)
     write_about(folder, about)
     counts = {"frames": n, "no_video": n - len(overwritten), "overwritten": len(overwritten)}

@@ -15,7 +15,10 @@ from rtface.session.records import RecordWriter, row_dtype
 from rtface.session.writer import write_about
 from rtface.sync.edges import Edges
 from rtface.sync.match import Frames
+from rtface.sync.simulate import Simulated
 
+#: what ScanImage says of itself in every frame
+SOFTWARE = "SI.LINE_FORMAT_VERSION = 1\nSI.VERSION_MAJOR = 2022\nSI.hChannels.channelSave = 1\n"
 BEGAN_UNIX_NS = 1_790_000_000 * 10**9
 HOST_NS = 5 * 10**12
 
@@ -125,6 +128,24 @@ def write_spikeglx(
     return meta
 
 
+def write_imec(folder: Path, lines: dict[int, Edges], duration_s: float) -> Path:
+    """A probe's pair with two channels and the sync word; returns the .meta."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rate_hz = 30_000.0
+    n = int(duration_s * rate_hz)
+    samples = np.zeros((n, 3), np.int16)
+    samples[:, 2] = word_of(lines, rate_hz, n)
+    data = folder / "run_g0_t0.imec0.ap.bin"
+    samples.tofile(data)
+    meta = data.with_suffix(".meta")
+    meta.write_text(
+        f"acqApLfSy=2,0,1\nappVersion=20230425\nfileSizeBytes={samples.nbytes}\n"
+        f"fileTimeSecs={n / rate_hz}\nimSampRate={rate_hz:.0f}\nnSavedChans=3\n"
+        "snsApLfSy=2,0,1\ntypeThis=imec\n"
+    )
+    return meta
+
+
 def write_open_ephys(
     folder: Path, lines: dict[int, Edges], duration_s: float, rate_hz: float = 10_000.0
 ) -> Path:
@@ -216,7 +237,7 @@ def write_scanimage(path: Path, edges: Edges, rate_hz: float = 30.0) -> Path:
                 "auxTrigger2 = []\nauxTrigger3 = []\nI2CData = {}"
             )
             image = np.zeros((4, 4), np.int16)
-            file.write(image, description=text, metadata=None, contiguous=False)
+            file.write(image, description=text, metadata=None, contiguous=False, software=SOFTWARE)
     return path
 
 
@@ -241,3 +262,36 @@ def write_harp(path: Path, lines: dict[int, Edges], address: int = 32) -> Path:
     rows[:, 12] = rows[:, :12].sum(axis=1) & 0xFF
     rows.tofile(path)
     return path
+
+
+def moved(session: Simulated) -> tuple[Simulated, Edges]:
+    """The session with the recording's clock beginning at 0, as files count."""
+    edges, zero = session.edges, session.edges.begin_s
+    edges = edges._replace(
+        rising_s=edges.rising_s - zero,
+        falling_s=edges.falling_s - zero,
+        begin_s=0.0,
+        end_s=edges.end_s - zero,
+    )
+    return session._replace(truth_s=session.truth_s - zero, edges=edges), edges
+
+
+def write(kind: str, folder: Path, edges: Edges) -> tuple[Path, str, float]:
+    """Write a recording; returns it, the line, and by how much its clock is ahead, s."""
+    if kind == "spikeglx imec":
+        return write_imec(folder, {6: edges}, edges.end_s), "6", 0.0
+    if kind.startswith("spikeglx"):
+        bit, line = (0, "XA1") if kind.endswith("analog") else (5, "5")
+        return write_spikeglx(folder, {bit: edges}, edges.end_s), line, 0.0
+    if kind == "open ephys":
+        return write_open_ephys(folder / "oe", {4: edges}, edges.end_s), "4", 0.1
+    line = {"hdf5 samples": "di/word:3", "hdf5 times": "times", "harp": "2"}.get(kind, "1")
+    if kind.startswith("hdf5"):
+        path = write_hdf5(folder / "edges.h5", {3: edges})
+    elif kind == "scanimage":
+        path = write_scanimage(folder / "scan_00001.tif", edges)
+    elif kind == "harp":
+        path = write_harp(folder / "Behavior_32.bin", {2: edges})
+    else:
+        path = write_csv(folder / "edges.csv", {1: edges})
+    return path, line, 0.0

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import av
 import export_cases
@@ -13,14 +14,16 @@ import h5py
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange
+from made_sessions import make_session
 from programs import RTFACE
 
 from rtface.camera.video import read_frames
 from rtface.export.facemap import export_facemap
 from rtface.export.facemap_pose import BODYPARTS
+from rtface.export.recorded import pieces_of
 from rtface.export.take import placed, recorded
 from rtface.facemap.weights import NAMES as FACEMAP_NAMES
-from rtface.session import layout, open_session
+from rtface.session import layout, open_session, records
 from rtface.session.verify import verify
 from rtface.types import UserError
 
@@ -40,6 +43,31 @@ def test_keypoints_of_frames() -> None:
 
 def test_facemap_s_names_are_known() -> None:
     assert tuple(FACEMAP_NAMES) == BODYPARTS
+
+
+def test_components_and_running_of_a_session(tmp_path: Path, monkeypatch: Any) -> None:
+    """What is read piece by piece is what was recorded, in the rows of its frames."""
+    folder = make_session(tmp_path / "session")
+    for chunk in (3000, 1 << 22):
+        monkeypatch.setattr(records, "CHUNK_BYTES", chunk)
+        with open_session(folder) as session:
+            camera = session.cameras["cam1"]
+            results = camera.results[:]
+            frame_seq = np.setdiff1d(np.arange(205), [0, 90, 91])  # not in the video; five too many
+            found = recorded(folder, camera, frame_seq)
+        assert found.motion is not None
+        assert [values.shape for values in found.motion.motion] == [(202, 5), (202, 2)]
+        wanted = np.full((205, 7), np.nan, np.float32)
+        wanted[results["frame_seq"]] = results["motion"]
+        for values, part in zip(found.motion.motion, (slice(5), slice(5, 7)), strict=True):
+            pieces = list(pieces_of(values))
+            assert (len(pieces) > 2) == (chunk == 3000)
+            assert np.array_equal(np.concatenate(pieces), wanted[frame_seq, part], equal_nan=True)
+        (running,) = found.running
+        assert running.roi[:5] == ("running", 4, 4, 32, 32)
+        shifts = np.full((205, 2), np.nan)
+        shifts[results["frame_seq"]] = results["running"][:, 2:]
+        assert np.array_equal(running.values, shifts[frame_seq], equal_nan=True)
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 
 from rtface.export.facemap import write_facemap
 from rtface.export.facemap_pose import BODYPARTS
-from rtface.export.facemap_proc import filled, proc_dict
+from rtface.export.facemap_proc import filled, filled_pieces, proc_dict
 from rtface.export.facemap_rois import pixels_of
 from rtface.export.npyfile import write_dict
-from rtface.export.recorded import Motion
+from rtface.export.recorded import Motion, Rows
 from rtface.motion.binning import roi_area
 from rtface.motion.masks import Masks
 from rtface.motion.procfile import load_proc, read_proc
@@ -95,6 +95,47 @@ def test_gaps_are_filled_along_lines() -> None:
     assert filled(rows).tolist() == [[0, 0], [1, 2], [2, 4]]
     assert filled(rows).dtype == np.float32
     assert np.isnan(rows[1, 0])  # what came in stays
+
+
+def test_gaps_cross_pieces() -> None:
+    random = np.random.default_rng(2)
+    for share in (0.0, 0.05, 0.5, 0.97, 1.0):
+        rows = random.normal(size=(9000, 3)).astype(np.float32)
+        rows[random.random(9000) < share] = np.nan
+        rows[3000:8500] = np.nan  # longer than what is made at a time
+        cuts = np.sort(random.integers(0, 9000, 12))
+        found = np.concatenate([rows[:0], *filled_pieces(np.split(rows, cuts))])
+        known = np.isfinite(rows[:, 0])
+        if not known.any():
+            assert (found == 0).all()
+            continue
+        wanted = [
+            np.interp(np.arange(9000), np.flatnonzero(known), rows[known, i]) for i in range(3)
+        ]
+        np.testing.assert_allclose(found.T, wanted, atol=2e-6)
+        assert np.array_equal(found[known], rows[known])
+
+
+@pytest.mark.parametrize("as_facemap", [False, True])
+def test_rows_that_are_not_in_memory_give_the_same_file(
+    tmp_path: Path, motion: Motion, as_facemap: bool
+) -> None:
+    def streamed(values: Any) -> Rows:
+        return Rows(values.shape, lambda: iter(np.split(values, [0, 1, 7, 100, 101, 350])))
+
+    lazy = motion._replace(
+        motion=tuple(map(streamed, motion.motion)), movie=tuple(map(streamed, motion.movie))
+    )
+    for name, one in (("held", motion), ("lazy", lazy)):
+        write_facemap(tmp_path, name, export_cases.record(one), [["m.avi"]], as_facemap)
+    held, read = ((tmp_path / f"{name}_proc.npy").read_bytes() for name in ("held", "lazy"))
+    assert held == read
+
+
+def test_rows_that_are_too_few_are_noticed() -> None:
+    rows = Rows((3, 2), lambda: iter([np.zeros((2, 2), np.float32)]))
+    with pytest.raises(ValueError, match="8 bytes short"):
+        npy({"rows": rows})
 
 
 @pytest.mark.parametrize("bin_px", [1, 2, 3, 4, 7])

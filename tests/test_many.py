@@ -1,18 +1,16 @@
 """Many videos through the same tracker: the same bytes whoever tracks them, and whatever breaks."""
 
-import filecmp
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from many_cases import rig, same_tree, textured, track
 from programs import RTFACE
-from test_offline import clip, cut
+from test_offline import clip
 
 from rtface.camera.video import probe, read_frames
 from rtface.config import parse_rig
@@ -26,62 +24,6 @@ from rtface.replay import recorded
 from rtface.session import open_session
 from rtface.session.verify import verify
 from rtface.types import Flag, UserError
-
-RIG = """
-[engine]
-bundle = "{bundle}"
-[camera.cam1]
-kind = "synthetic"
-[camera.cam1.motion]
-bin = 4
-components = 3
-fit_s = 1.0
-[camera.cam1.pupil]
-box = [10, 10, 30, 30]
-[camera.cam1.running]
-box = [8, 8, 32, 32]
-"""
-
-
-def rig(bundle: Path) -> Path:
-    path = bundle.parent / "many.toml"
-    path.write_text(RIG.format(bundle=bundle))
-    return path
-
-
-def track(*words: str | Path, code: int = 0) -> str:
-    done = subprocess.run(
-        [RTFACE, "track", *map(str, words)], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout + done.stderr
-
-
-def textured(path: Path, n: int) -> Path:
-    """A clip with something to see that moves."""
-    import av
-
-    random = np.random.default_rng(3)
-    texture = random.integers(0, 255, (48, 200), np.uint8)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=50)
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "gray"
-        for i in range(n):
-            shift = int(20 + 10 * np.sin(i / 7))
-            pixels = np.ascontiguousarray(texture[:, shift : shift + 64])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="gray")))
-        container.mux(stream.encode())
-    return path
-
-
-def same_tree(one: Path, other: Path) -> None:
-    """The same files with the same bytes, all the way down."""
-    names = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())
-    assert names == sorted(p.relative_to(other) for p in other.rglob("*") if p.is_file())
-    assert names
-    for name in names:
-        assert filecmp.cmp(one / name, other / name, shallow=False), name
 
 
 def test_a_session_of_a_video(tmp_path: Path, tiny_bundle: Path) -> None:
@@ -134,89 +76,6 @@ def test_motion_pupil_and_running_of_a_rig_file(tmp_path: Path, tiny_bundle: Pat
             assert (camera.signal("motion_energy")[1:] > 0).any()
             assert np.isfinite(camera.signal("running")[1:]).all()
             assert np.isfinite(camera.signal("pupil")).any()
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_goes_on(tmp_path: Path, tiny_bundle: Path) -> None:
-    videos = [textured(tmp_path / f"v{i}.mkv", 800 + i) for i in range(5)]
-    words = [*videos, "--bundle", tiny_bundle, "--workers", "2", "--sessions"]
-    track(*words, tmp_path / "whole")
-    killed = tmp_path / "killed"
-    program = subprocess.Popen(
-        [RTFACE, "track", *map(str, words), str(killed)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    until = time.monotonic() + 30
-    try:
-        while not any(p.stat().st_size > 50_000 for p in killed.glob(".*.part/cam1.results.rec")):
-            assert time.monotonic() < until
-            time.sleep(0.002)
-    finally:
-        os.killpg(program.pid, signal.SIGKILL)
-        program.wait()
-    assert list(killed.glob(".*.part"))
-    finished = [p for p in killed.iterdir() if not p.name.startswith(".")]
-    assert len(finished) < 5
-    said = track(*words, killed)
-    assert f"{5 - len(finished)} sessions made" in said
-    assert f"{len(finished)} there already" in said
-    same_tree(tmp_path / "whole", killed)
-    before = {p: p.stat().st_mtime_ns for p in killed.rglob("*")}
-    assert "0 sessions made (0 frames), 5 there already, 0 faults" in track(*words, killed)
-    assert before == {p: p.stat().st_mtime_ns for p in killed.rglob("*")}
-
-
-@pytest.mark.slow
-def test_broken_videos_do_not_stop_the_rest(tmp_path: Path, tiny_bundle: Path) -> None:
-    good = [clip(tmp_path / f"good{i}.mkv", 10 + i) for i in range(2)]
-    short = cut(clip(tmp_path / "short.mkv", 60))
-    broken = tmp_path / "broken.avi"
-    broken.write_bytes(b"no video" * 100)
-    words = [good[0], broken, short, tmp_path / "none.mp4", good[1]]
-    out = tmp_path / "s"
-    for again in (False, True):
-        said = track(*words, "--sessions", out, "--bundle", tiny_bundle, code=1)
-        assert f"{broken}: is not a video or image that can be read" in said
-        assert f"{short}: broke off after" in said
-        assert "none.mp4: cannot be read" in said
-        assert f"{0 if again else 3} sessions made" in said
-        assert "3 faults" in said
-    names = sorted(p.name.rpartition("_")[0] for p in out.iterdir())
-    assert names == ["good0", "good1", "short"]
-    (folder,) = out.glob("short_*")
-    assert verify(folder) == []
-    with open_session(folder) as session:
-        assert session.ended is not None
-        assert session.ended.fields["why"] == "the file broke off"
-        assert 0 < len(session.cameras["cam1"].results) < 60
-        assert "broke off after" in session.events[1].fields["text"]
-
-
-@pytest.mark.slow
-def test_a_worker_that_dies_costs_one_video(tmp_path: Path, tiny_bundle: Path) -> None:
-    videos = [textured(tmp_path / f"v{i}.mkv", 800 + i) for i in range(3)]
-    out = tmp_path / "s"
-    program = subprocess.Popen(
-        [RTFACE, "track", *map(str, videos), "--sessions", str(out), "--bundle", str(tiny_bundle)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    until = time.monotonic() + 30
-    while not list(out.glob(".v1*.part")):
-        assert time.monotonic() < until
-        time.sleep(0.002)
-    (worker,) = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()[-1:]
-    os.kill(int(worker), signal.SIGKILL)
-    said = "".join(program.communicate(timeout=60))
-    assert program.returncode == 1
-    assert "v1.mkv: the process that tracked it was killed by signal 9" in said
-    assert len([p for p in out.iterdir() if not p.name.startswith(".")]) == 2
-    assert "1 sessions made (801 frames), 2 there already" in track(
-        *videos, "--sessions", out, "--bundle", tiny_bundle
-    )
 
 
 def test_names_and_what_is_there_already(

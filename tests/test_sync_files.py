@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sync_cases as cases
-from sync_cases import make_session
+from sync_cases import make_session, moved, write
 from typer.testing import CliRunner
 
 import rtface
 from rtface.cli import app
 from rtface.session.records import RecordFile
 from rtface.session.verify import verify
-from rtface.sync import code, readers
-from rtface.sync.edges import Edges
+from rtface.sync import code
 from rtface.sync.match import SyncFlag
 from rtface.sync.simulate import NOTHING, Simulated, Wrong, simulate
 from rtface.types import UserError
@@ -25,18 +23,6 @@ from rtface.types import UserError
 EXACT_S = 130e-6
 #: what make_session says of each frame's exposure: 2 ms
 TO_MIDPOINT_S = 1e-3
-
-
-def moved(session: Simulated) -> tuple[Simulated, Edges]:
-    """The session with the recording's clock beginning at 0, as files count."""
-    edges, zero = session.edges, session.edges.begin_s
-    edges = edges._replace(
-        rising_s=edges.rising_s - zero,
-        falling_s=edges.falling_s - zero,
-        begin_s=0.0,
-        end_s=edges.end_s - zero,
-    )
-    return session._replace(truth_s=session.truth_s - zero, edges=edges), edges
 
 
 @pytest.fixture(scope="module")
@@ -67,27 +53,10 @@ def refused(*words: str | Path) -> str:
     return text
 
 
-def write(kind: str, folder: Path, edges: Edges) -> tuple[Path, str, float]:
-    """Write a recording; returns it, the line, and by how much its clock is ahead, s."""
-    if kind.startswith("spikeglx"):
-        bit, line = (0, "XA1") if kind.endswith("analog") else (5, "5")
-        return cases.write_spikeglx(folder, {bit: edges}, edges.end_s), line, 0.0
-    if kind == "open ephys":
-        return cases.write_open_ephys(folder / "oe", {4: edges}, edges.end_s), "4", 0.1
-    if kind.startswith("hdf5"):
-        line = "di/word:3" if kind.endswith("samples") else "times"
-        return cases.write_hdf5(folder / "edges.h5", {3: edges}), line, 0.0
-    if kind == "scanimage":
-        return cases.write_scanimage(folder / "scan_00001.tif", edges), "1", 0.0
-    if kind == "harp":
-        return cases.write_harp(folder / "Behavior_32.bin", {2: edges}), "2", 0.0
-    return cases.write_csv(folder / "edges.csv", {1: edges}), "1", 0.0
-
-
 @pytest.mark.parametrize(
     "kind",
     [
-        *("spikeglx", "spikeglx analog", "open ephys", "csv", "scanimage", "harp"),
+        *("spikeglx", "spikeglx analog", "spikeglx imec", "open ephys", "csv", "scanimage", "harp"),
         *("hdf5 samples", "hdf5 times"),
     ],
 )
@@ -270,57 +239,3 @@ def test_which_edge_begins_a_pulse(tmp_path: Path) -> None:
     assert run(known, "--daq", path, "--line", "0")[0] == 0
     assert "inverted" in refused(known, "--daq", path, "--line", "1")
     assert "which edge" in refused(unknown, "--daq", path, "--line", "0")
-
-
-class TestAgainstTheirOwnReaders:
-    """The files written here are what the projects' own packages read, edge by edge."""
-
-    def test_spikeglx(self, coded: Simulated, tmp_path: Path) -> None:
-        spikeglx = pytest.importorskip("spikeglx", reason="needs ibl-neuropixel (700 MB)")
-        meta, line, _ = write("spikeglx", tmp_path, coded.edges)
-        with spikeglx.Reader(meta.with_suffix(".bin")) as reader:
-            high = reader.read_sync_digital(slice(0, reader.ns))[:, int(line)] > 0
-            rate = reader.fs
-        steps = np.flatnonzero(high[1:] != high[:-1]) + 1
-        ours = readers.read(meta, line)
-        assert np.array_equal(ours.rising_s, steps[high[steps]] / rate)
-        assert np.array_equal(ours.falling_s, steps[~high[steps]] / rate)
-
-    def test_open_ephys(self, coded: Simulated, tmp_path: Path) -> None:
-        nodes = pytest.importorskip(
-            "open_ephys.analysis.recordnode", reason="needs open-ephys-python-tools"
-        )
-        folder, line, _ = write("open ephys", tmp_path, coded.edges)
-        events = nodes.RecordNode(str(folder / "Record Node 101")).recordings[0].events
-        mine = events[events.line == int(line)]
-        ours = readers.read(folder, line)
-        assert np.array_equal(ours.rising_s, mine[mine.state == 1].timestamp.to_numpy())
-        assert np.array_equal(ours.falling_s, mine[mine.state == 0].timestamp.to_numpy())
-
-    def test_harp(self, coded: Simulated, tmp_path: Path) -> None:
-        harp = pytest.importorskip("harp", reason="needs harp-python")
-        path, line, _ = write("harp", tmp_path, coded.edges)
-        table = harp.read(str(path))
-        again = tmp_path / "again.bin"
-        harp.to_file(
-            table.astype(np.uint8), str(again), address=32, message_type=harp.MessageType.EVENT
-        )
-        assert again.read_bytes() == path.read_bytes()
-        high = (table[0].to_numpy() >> int(line) & 1) > 0
-        steps = np.flatnonzero(high[1:] != high[:-1]) + 1
-        ours = readers.read(path, line)
-        assert np.array_equal(ours.rising_s, table.index.to_numpy()[steps[high[steps]]])
-
-    def test_scanimage(self, coded: Simulated, tmp_path: Path) -> None:
-        import tifffile
-
-        path, line, _ = write("scanimage", tmp_path, coded.edges)
-        with tifffile.TiffFile(path) as file:
-            told = [page.description for page in file.pages]
-        times = [
-            float(x)
-            for text in told
-            for x in text.split("auxTrigger1 = [")[1].split("]")[0].split()
-        ]
-        assert np.array_equal(readers.read(path, line).rising_s, times)
-        assert json.dumps(times[0])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -50,6 +51,13 @@ def export(
         bool,
         typer.Option("--as-facemap", help="Repeat also what Facemap gets wrong in _proc.npy."),
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on where an export was stopped: files newer than the session are left alone.",
+        ),
+    ] = False,
 ) -> None:
     """Write a session as files of other programs; the session stays as it is.
 
@@ -73,70 +81,101 @@ def export(
         raise UserError(f"{files[-1]}: is named twice; give each format a file of its own")
     with open_session(folder) as session:
         names = [camera] if camera else list(session.cameras)
-        if facemap:
-            for name in names:
-                _facemap(session, name, facemap, filled, as_facemap)
-        if nwb:
-            _nwb(session, names, nwb, filled, about)
-        for name in names:
-            several = len(names) > 1
-            for out, write in _tables(session, name, filled, components, dlc, csv, parquet):
-                path = out.with_stem(f"{out.stem}_{name}") if several else out
-                with progress_bar(f"{path.name}") as move:
-                    n = write(path, move)
-                print(f"{name}: {n} rows -> {path}")
+        for one in (
+            *(_facemap(session, names, facemap, filled, as_facemap) if facemap else ()),
+            *(_nwb(session, names, nwb, filled, about) if nwb else ()),
+            *_tables(session, names, filled, components, dlc, csv, parquet),
+        ):
+            if resume and _is_there(one, folder):
+                print(f"{one.path}: is there already")
+            else:
+                one.write()
 
 
-Write = Callable[[Path, Callable[[int, int], None]], int]
+class _Output(NamedTuple):
+    """A file to be, what writes it and says so, and what it is made of beside the session."""
+
+    path: Path
+    write: Callable[[], None]
+    more: tuple[Path, ...] = ()
+
+
+def _is_there(one: _Output, folder: Path) -> bool:
+    from rtface.export.results import finished
+    from rtface.session import layout
+
+    recorded = [path for path in folder.iterdir() if path.suffix in layout.ENDINGS]
+    return finished(one.path, (*recorded, *one.more))
 
 
 def _tables(
     session: Session,
-    name: str,
+    names: list[str],
     filled: bool,
     components: bool,
     dlc: Path | None,
     csv: Path | None,
     parquet: Path | None,
-) -> Iterator[tuple[Path, Write]]:
-    """Yield the files of one camera and what writes them."""
+) -> Iterator[_Output]:
+    """Yield what each camera has a file of its own for."""
     from rtface.export.deeplabcut import export_deeplabcut
     from rtface.export.tables import export_csv, export_parquet
 
-    if dlc:
-        yield dlc, lambda path, move: export_deeplabcut(session, name, path, filled, move)
-    for out, write in ((csv, export_csv), (parquet, export_parquet)):
-        if out:
-            yield (
-                out,
-                lambda path, move, to=write: to(  # type: ignore[misc]
-                    session, name, path, components, filled, move
-                ),
+    for name in names:
+        tables = partial(_table, session, name, len(names) > 1)
+        if dlc:
+            yield tables(dlc, partial(export_deeplabcut, filled=filled))
+        for path, export_ in ((csv, export_csv), (parquet, export_parquet)):
+            if path:
+                yield tables(path, partial(export_, components=components, filled=filled))
+
+
+def _table(
+    session: Session, name: str, several: bool, out: Path, export_: Callable[..., int]
+) -> _Output:
+    path = out.with_stem(f"{out.stem}_{name}") if several else out
+
+    def write() -> None:
+        with progress_bar(path.name) as move:
+            n = export_(session, name, path, on_progress=move)
+        print(f"{name}: {n} rows -> {path}")
+
+    return _Output(path, write)
+
+
+def _nwb(
+    session: Session, names: list[str], path: Path, filled: bool, about: Path | None
+) -> Iterator[_Output]:
+    def write() -> None:
+        from rtface.export.nwb import export_nwb
+        from rtface.export.nwb_about import load_about
+
+        told = load_about(about) if about else None
+        with progress_bar(path.name) as move:
+            n = export_nwb(
+                session, path, names, filled, told, lambda _camera, done, total: move(done, total)
             )
+        print(f"{', '.join(names)}: {n} results -> {path}")
+        if told is None:
+            print("note: archives want the subject's age, sex and description: --about about.toml")
+
+    yield _Output(path, write, (about,) if about else ())
 
 
-def _nwb(session: Session, names: list[str], path: Path, filled: bool, about: Path | None) -> None:
-    from rtface.export.nwb import export_nwb
-    from rtface.export.nwb_about import load_about
+def _facemap(
+    session: Session, names: list[str], folder: Path, filled: bool, as_facemap: bool
+) -> Iterator[_Output]:
+    from rtface.export.facemap import export_facemap, video_of
 
-    told = load_about(about) if about else None
-    with progress_bar(path.name) as move:
-        n = export_nwb(
-            session, path, names, filled, told, lambda _camera, done, total: move(done, total)
+    def write(name: str) -> None:
+        with progress_bar(f"copying {name}") as move:
+            done = export_facemap(session, name, folder, filled, as_facemap, move)
+        print(
+            f"{name}: {done.frames} frames, {done.tracked} tracked"
+            + (f", {done.left_out} that cannot be decoded left out" if done.left_out else "")
         )
-    print(f"{', '.join(names)}: {n} results -> {path}")
-    if told is None:
-        print("note: archives want the subject's age, sex and description: --about about.toml")
+        for path in done.files:
+            print(path)
 
-
-def _facemap(session: Session, name: str, folder: Path, filled: bool, as_facemap: bool) -> None:
-    from rtface.export.facemap import export_facemap
-
-    with progress_bar(f"copying {name}") as move:
-        done = export_facemap(session, name, folder, filled, as_facemap, move)
-    print(
-        f"{name}: {done.frames} frames, {done.tracked} tracked"
-        + (f", {done.left_out} that cannot be decoded left out" if done.left_out else "")
-    )
-    for path in done.files:
-        print(path)
+    for name in names:
+        yield _Output(video_of(session, name, folder), partial(write, name))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from rtface.export import facemap_pose, film
 from rtface.export.facemap_proc import proc_dict
 from rtface.export.npyfile import write_dict
 from rtface.export.recorded import Recorded
+from rtface.export.results import camera_of
 from rtface.export.take import recorded
 from rtface.session import CameraSession, Session
 from rtface.types import UserError
@@ -60,28 +61,33 @@ def export_facemap(
         written.
     """
     facemap_pose.need_h5py()
-    if camera not in session.cameras:
-        raise UserError(
-            f"{session.path}: has no camera '{camera}', only {', '.join(session.cameras)}"
-        )
+    source = camera_of(session, camera)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # beside the files to be: they can then be put in place at once
-        with TemporaryDirectory(prefix=".export-", dir=folder) as aside:
-            return _export(
-                session,
-                session.cameras[camera],
-                folder,
-                Path(aside),
-                filled,
-                as_facemap,
-                on_progress,
-            )
+        aside = folder / f".export-{name_of(session, camera)}"
+        shutil.rmtree(aside, ignore_errors=True)  # of an export that was killed
+        aside.mkdir(parents=True)
+        try:
+            return _export(session, source, folder, aside, filled, as_facemap, on_progress)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"{folder}: cannot be written ({error.strerror or error}); check the folder and the "
             "space there"
         ) from None
+
+
+def name_of(session: Session, camera: str) -> str:
+    """Return what the names of all files of a camera begin with."""
+    # the camera first: Facemap tells views of a folder apart by the beginning of their names
+    return f"{camera}_{session.path.resolve().name}"
+
+
+def video_of(session: Session, camera: str, folder: Path) -> Path:
+    """Return the video to be; of a camera's files it is the last that is put in place."""
+    ending = film.container_of(camera_of(session, camera))
+    return folder / f"{name_of(session, camera)}.{ending}"
 
 
 def _export(
@@ -93,20 +99,19 @@ def _export(
     as_facemap: bool,
     on_progress: Callable[[int, int], None],
 ) -> Exported:
-    # the camera first: Facemap tells views of a folder apart by the beginning of their names
-    name = f"{camera.name}_{session.path.resolve().name}"
-    video = f"{name}.{film.container_of(camera)}"
+    name, video = name_of(session, camera.name), video_of(session, camera.name, folder)
     total = len(camera.frames)
     copied = film.copy_video(
-        session.path, camera, aside / video, lambda done: on_progress(done, total)
+        session.path, camera, aside / video.name, lambda done: on_progress(done, total)
     )
     found = recorded(session.path, camera, copied.frame_seq, filled)
-    write_facemap(aside, name, found, [[str(folder.resolve() / video)]], as_facemap)
+    write_facemap(aside, name, found, [[str(folder.resolve() / video.name)]], as_facemap)
     written = []
-    for path in sorted(aside.iterdir()):
+    for path in sorted(aside.iterdir(), key=lambda path: path.name == video.name):
         os.replace(path, folder / path.name)
         written.append(folder / path.name)
-    return Exported(tuple(written), len(found.frame_seq), int(found.tracked.sum()), copied.left_out)
+    tracked = int(found.tracked.sum())
+    return Exported(tuple(sorted(written)), len(found.frame_seq), tracked, copied.left_out)
 
 
 def write_facemap(

@@ -7,14 +7,14 @@ between their neighbours. A NaN would make all of a trace disappear in Facemap's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rtface.export.facemap_rois import motion_roi, roi_dict
-from rtface.export.recorded import BoolArray, Motion, Pupil, Recorded
+from rtface.export.recorded import BoolArray, Motion, Pupil, Recorded, Rows, pieces_of
 from rtface.motion.masks import FULL, Basis
 from rtface.types import Float32Array
 
@@ -23,6 +23,8 @@ Array = npt.NDArray[Any]
 CHUNK = 500
 #: px, of a file without masks: what Facemap's window has when it opens
 NO_MASKS_BIN = 4
+#: rows on a line that are made at a time
+_LINE_ROWS = 4096
 
 
 def proc_dict(
@@ -78,21 +80,53 @@ def filled(values: Array) -> Array:
 
     Before the first row that is known and after the last they stay as that is; 0 if none is.
     """
-    n = len(values)
-    known = _known(values)
-    at = np.flatnonzero(known)
-    if len(at) == n:
+    return np.concatenate([values[:0], *filled_pieces([values])])
+
+
+def filled_pieces(pieces: Iterable[Array]) -> Iterator[Array]:
+    """Yield values (M, ...) as ``filled`` has them, in pieces; lines cross from one to the next.
+
+    Rows that wait for the next that is known are counted, not kept.
+    """
+    before: Array | None = None  # the last row that is known
+    empty: Array | None = None
+    waiting = 0
+    for piece in pieces:
+        empty = piece[:0]
+        at = np.flatnonzero(_known(piece))
+        if not len(at):
+            waiting += len(piece)
+            continue
+        yield from _line(before, piece[at[0]], waiting + int(at[0]))
+        yield _between(piece[at[0] : at[-1] + 1], at - at[0])
+        before, waiting = piece[at[-1]].copy(), len(piece) - 1 - int(at[-1])
+    if empty is not None:
+        last = np.zeros(empty.shape[1:], empty.dtype) if before is None else before
+        yield from _line(last, last, waiting)
+
+
+def _between(values: Array, at: Array) -> Array:
+    """Return values (M, ...) of which rows ``at`` are known, the first and the last among them."""
+    if len(at) == len(values):
         return values
-    if not len(at):
-        return np.zeros_like(values)
-    missing = np.flatnonzero(~known)
+    unknown = np.ones(len(values), bool)
+    unknown[at] = False
+    missing = np.flatnonzero(unknown)
     after = np.searchsorted(at, missing)
-    low, high = at[np.maximum(after - 1, 0)], at[np.minimum(after, len(at) - 1)]
-    share = (missing - low) / np.maximum(high - low, 1)
-    share = share.reshape(-1, *[1] * (values.ndim - 1)).astype(values.dtype)
+    low, high = at[after - 1], at[after]
+    share = ((missing - low) / (high - low)).reshape(-1, *[1] * (values.ndim - 1))
     result = values.copy()
-    result[missing] = values[low] + share * (values[high] - values[low])
+    result[missing] = values[low] + share.astype(values.dtype) * (values[high] - values[low])
     return result
+
+
+def _line(before: Array | None, after: Array, n: int) -> Iterator[Array]:
+    """Yield n rows on the line between two; those of ``after`` if there is none before."""
+    for start in range(1, n + 1, _LINE_ROWS):
+        i = np.arange(start, min(start + _LINE_ROWS, n + 1))
+        share = (i / (n + 1)).reshape(-1, *[1] * after.ndim).astype(after.dtype)
+        low = after if before is None else before
+        yield low + share * (after - low)
 
 
 def _known(values: Array) -> BoolArray:
@@ -101,12 +135,15 @@ def _known(values: Array) -> BoolArray:
 
 def _unknown(recorded: Recorded) -> BoolArray:
     """Return (N,) which rows have something that was put on a line; the first needs no saying."""
-    traces: list[Array] = [trace.values for trace in recorded.blinks + recorded.running]
+    traces: list[Array | Rows] = [trace.values for trace in recorded.blinks + recorded.running]
     if recorded.motion:
         traces += [recorded.motion.energy, *recorded.motion.motion, *recorded.motion.movie]
     unknown = np.zeros(len(recorded.frame_seq), bool)
     for values in traces:
-        np.logical_or(unknown, ~_known(values), out=unknown)
+        at = 0
+        for piece in pieces_of(values):
+            unknown[at : at + len(piece)] |= ~_known(piece)
+            at += len(piece)
     return unknown
 
 
@@ -161,7 +198,7 @@ def _components(
     """Return masks, singular values and traces of motion (``mot``) or movie (``mov``)."""
     masks: list[Float32Array] = []
     pictures: list[Float32Array] = []
-    traces: list[Float32Array] = []
+    traces: list[Float32Array | Rows] = []
     singular = np.zeros(CHUNK, np.float32)
     areas = motion.masks.areas if motion else ()
     bases = [area.motion if kind == "mot" else area.movie for area in areas]
@@ -173,9 +210,8 @@ def _components(
         found = motion.motion if kind == "mot" else motion.movie
         for area, basis, values in zip(areas, bases, found, strict=True):
             size = area.area.y1 - area.area.y0, area.area.x1 - area.area.x0
-            mask, trace = _of_area(basis, values, area.area.pixels, n)
-            if as_facemap and kind == "mov" and n > 1:
-                trace = np.concatenate((trace[1:2], trace[1:]))
+            second_twice = as_facemap and kind == "mov" and n > 1
+            mask, trace = _of_area(basis, values, area.area.pixels, n, second_twice)
             masks.append(mask)
             pictures.append(mask.reshape(*size, -1))
             traces.append(trace)
@@ -192,12 +228,36 @@ def _components(
 
 
 def _of_area(
-    basis: Basis | None, values: Float32Array, pixels: int, n: int
-) -> tuple[Float32Array, Float32Array]:
-    """Return masks and trace of one area; one component of zeros where it has none of this kind."""
+    basis: Basis | None, values: Float32Array | Rows, pixels: int, n: int, second_twice: bool
+) -> tuple[Float32Array, Float32Array | Rows]:
+    """Return masks and trace of one area; one component of zeros where it has none of this kind.
+
+    A trace that is in memory comes back in memory, one that is not is made as it is written.
+    """
     if basis is None or not values.shape[1]:
         return np.zeros((pixels, 1), np.float32), np.zeros((n, 1), np.float32)
-    return np.ascontiguousarray(basis.masks[:, : values.shape[1]]), filled(values)
+
+    def pieces() -> Iterator[Float32Array]:
+        made = filled_pieces(pieces_of(values))
+        return _second_twice(made) if second_twice else made
+
+    masks = np.ascontiguousarray(basis.masks[:, : values.shape[1]])
+    if isinstance(values, Rows):
+        return masks, Rows(values.shape, pieces)
+    return masks, np.concatenate([values[:0], *pieces()])
+
+
+def _second_twice(pieces: Iterable[Float32Array]) -> Iterator[Float32Array]:
+    """Yield rows with the second in place of the first."""
+    skipped = repeated = False
+    for piece in pieces:
+        rows = piece
+        if not skipped and len(rows):
+            rows, skipped = rows[1:], True
+        if not repeated and len(rows):
+            yield rows[:1]
+            repeated = True
+        yield rows
 
 
 def _pupil(pupil: Pupil) -> dict[str, Array]:

@@ -2,7 +2,7 @@
 
 ``numpy.save`` would name the modules of the numpy that runs: what numpy 2 writes, numpy below 1.26
 cannot read. Here the pickle is written by hand, with the names that every numpy knows. Arrays go
-from memory to the file without a copy.
+from memory to the file without a copy, and ``Rows`` piece by piece.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from rtface.export.recorded import Rows
 
 # instructions of the pickle machine, protocol 4; pickletools of the standard library explains each
 _PROTO_4, _STOP, _MARK = b"\x80\x04", b".", b"("
@@ -30,12 +32,15 @@ def write_dict(file: IO[bytes], content: dict[str, Any]) -> None:
     ----------
     file : binary file, open for writing
     content : dict
-        Of None, bool, int, float, text, arrays of numbers, and tuples, lists and dicts of these.
+        Of None, bool, int, float, text, arrays of numbers, ``Rows``, and tuples, lists and dicts of
+        these.
 
     Raises
     ------
     TypeError
         There is something else in it.
+    ValueError
+        ``Rows`` are more or fewer than they say.
     """
     header = {"descr": "|O", "fortran_order": False, "shape": ()}
     np.lib.format.write_array_header_1_0(file, header)
@@ -50,6 +55,8 @@ def _put(file: IO[bytes], value: Any) -> None:
     """Write what puts a value on the machine's stack."""
     if isinstance(value, np.ndarray):
         _put_array(file, value)
+    elif isinstance(value, Rows):
+        _put_rows(file, value)
     elif isinstance(value, dict):
         file.write(_DICT + _MARK)
         for key, item in value.items():
@@ -96,6 +103,19 @@ def _put_array(file: IO[bytes], array: npt.NDArray[Any]) -> None:
     content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     file.write(_BYTES + struct.pack("<Q", content.nbytes))
     file.write(content.data)
+    file.write(_TUPLE + _BUILD)
+
+
+def _put_rows(file: IO[bytes], rows: Rows) -> None:
+    _begin_array(file, rows.shape, "f4", "<", 0)
+    wanted = 4 * rows.shape[0] * rows.shape[1]
+    file.write(_BYTES + struct.pack("<Q", wanted))
+    for piece in rows.pieces():
+        content = np.ascontiguousarray(piece, "<f4").reshape(-1).view(np.uint8)
+        wanted -= content.nbytes
+        file.write(content.data)
+    if wanted:
+        raise ValueError(f"rows of {rows.shape} are {wanted} bytes short")
     file.write(_TUPLE + _BUILD)
 
 

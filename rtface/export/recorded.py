@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,25 @@ Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 
+class Rows(NamedTuple):
+    """Rows (N, C) float32 that are made when they are asked for, so that memory need not hold them.
+
+    Attributes
+    ----------
+    shape : (int, int)
+    pieces : callable
+        Returns an iterator over arrays (M, C) that make up the rows, in order; may be called again.
+    """
+
+    shape: tuple[int, int]
+    pieces: Callable[[], Iterator[Float32Array]]
+
+
+def pieces_of(values: Float32Array | Rows) -> Iterator[Float32Array]:
+    """Yield rows piece by piece, wherever they are."""
+    return values.pieces() if isinstance(values, Rows) else iter((values,))
+
+
 class Motion(NamedTuple):
     """Motion and movie components; A areas in the order of the masks.
 
@@ -22,15 +42,15 @@ class Motion(NamedTuple):
     masks : Masks
     energy : ndarray (N, A) float32
         Sum of |difference| over the bins of the area, grey levels; NaN where it is not known.
-    motion, movie : tuple of ndarray (N, C) float32
+    motion, movie : tuple of ndarray (N, C) float32, or of Rows
         One per area, C at most that of its masks; (N, 0) where there are no such masks. NaN in all
         of a row where it is not known.
     """
 
     masks: Masks
     energy: Float32Array
-    motion: tuple[Float32Array, ...]
-    movie: tuple[Float32Array, ...]
+    motion: tuple[Float32Array | Rows, ...]
+    movie: tuple[Float32Array | Rows, ...]
 
 
 class Roi(NamedTuple):

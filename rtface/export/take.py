@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rtface.export.recorded import BoolArray, Motion, Pupil, Recorded, Roi, Trace
+from rtface.export.recorded import BoolArray, Motion, Pupil, Recorded, Roi, Rows, Trace
 from rtface.export.results import results_file
 from rtface.motion.masks import load_masks
 from rtface.pupil.facemap import facemap_axes, facemap_smooth
 from rtface.session import CameraSession, layout
-from rtface.session.records import Records
+from rtface.session.records import RecordFile, Records
 from rtface.types import Float32Array, UserError
 
 FrameSeq = npt.NDArray[np.int64]
+#: what Facemap's files have of a pupil is made of these
+_PUPIL = ("area_px2", "x_px", "y_px", "long_px", "short_px", "angle_rad", "saturation", "blink")
+#: rows of components that are in memory at a time, at most
+_ROWS = 20_000
 #: a box that keypoints placed is not on record: it reaches so many radii around where the pupil was
 _REACH = 1.5
 
@@ -26,6 +31,9 @@ def recorded(
     folder: Path, camera: CameraSession, frame_seq: FrameSeq, filled: bool = False
 ) -> Recorded:
     """Return what a session has of these frames. The one place that says what is exported.
+
+    Components, of which there may be hundreds, are read from the session whenever they are asked
+    for; all else is in memory.
 
     Parameters
     ----------
@@ -43,38 +51,50 @@ def recorded(
         Records are damaged, or there are no filled results.
     """
     with results_file(folder, camera, filled) as file:
-        chunks = list(file.chunks())
-    keypoints, tracked = placed(frame_seq, chunks, len(camera.names))
-    pupil = pupil_of(camera, frame_seq, chunks)
-    return Recorded(
-        *camera.about.shape,
-        frame_seq,
-        tuple(camera.names),
-        keypoints,
-        tracked,
-        _tracks_per_s(chunks),
-        motion_of(folder, camera, frame_seq, chunks),
-        (pupil[0],) if pupil else (),
-        (pupil[1],) if pupil else (),
-    )
+        results = _Results(file)
+        keypoints, tracked = placed(frame_seq, results, len(camera.names))
+        pupil = pupil_of(camera, frame_seq, results)
+        return Recorded(
+            *camera.about.shape,
+            frame_seq,
+            tuple(camera.names),
+            keypoints,
+            tracked,
+            _tracks_per_s(results),
+            motion_of(folder, camera, frame_seq, results, filled),
+            (pupil[0],) if pupil else (),
+            (pupil[1],) if pupil else (),
+            running_of(camera, frame_seq, results),
+        )
+
+
+class _Results:
+    """Records of a file, some at a time, as often as they are gone through."""
+
+    def __init__(self, file: RecordFile) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[Records]:
+        return self._file.chunks()
 
 
 def placed(
-    frame_seq: FrameSeq, results: Sequence[Records], n_keypoints: int
+    frame_seq: FrameSeq, results: Iterable[Records], n_keypoints: int
 ) -> tuple[Float32Array, BoolArray]:
     """Return keypoints (N, K, 3) of frames, and which of them (N,) have any.
 
-    Those without a result are NaN, NaN, 0.
+    Those without a result are NaN, NaN, 0. ``results`` are gone through twice.
     """
     keypoints = placed_signal(frame_seq, results, "keypoints", (n_keypoints, 3))
-    with_result = [records["frame_seq"] for records in results]
+    # copies: a view would keep all of the records
+    with_result = [records["frame_seq"].copy() for records in results]
     tracked = np.isin(frame_seq, np.concatenate([np.zeros(0, np.int64), *with_result]))
     keypoints[~tracked, :, 2] = 0
     return keypoints, tracked
 
 
 def placed_signal(
-    frame_seq: FrameSeq, results: Sequence[Records], name: str, shape: tuple[int, ...]
+    frame_seq: FrameSeq, results: Iterable[Records], name: str, shape: tuple[int, ...]
 ) -> Float32Array:
     """Return a column of results (N, *shape) of frames; NaN in those without a result.
 
@@ -82,7 +102,7 @@ def placed_signal(
     ----------
     frame_seq : ndarray (N,) int64
         Grows.
-    results : sequence of structured arrays
+    results : iterable of structured arrays
         Records of results; those of other frames are passed over.
     """
     values = np.full((len(frame_seq), *shape), np.nan, np.float32)
@@ -97,7 +117,11 @@ def placed_signal(
 
 
 def motion_of(
-    folder: Path, camera: CameraSession, frame_seq: FrameSeq, results: Sequence[Records]
+    folder: Path,
+    camera: CameraSession,
+    frame_seq: FrameSeq,
+    results: Iterable[Records],
+    filled: bool = False,
 ) -> Motion | None:
     """Return motion components of frames; None if there are none, or their masks are gone."""
     lengths, path = camera.about.signals, folder / layout.masks_name(camera.name)
@@ -108,32 +132,50 @@ def motion_of(
     if [area["name"] for area in areas] != [area.name for area in masks.areas]:
         raise UserError(f"{path}: is of other areas than the session's motion")
 
-    def per_area(name: str) -> tuple[Float32Array, ...]:
-        counts = [int(area[name]) for area in areas]
-        values = placed_signal(frame_seq, results, name, (lengths[name],)) if sum(counts) else None
-        if values is None:
-            return tuple(np.empty((len(frame_seq), 0), np.float32) for _ in areas)
-        pieces = np.split(values, np.cumsum(counts)[:-1], axis=1)
+    def per_area(name: str) -> tuple[Float32Array | Rows, ...]:
         found = [area.motion if name == "motion" else area.movie for area in masks.areas]
-        # where fewer came of it than there was room for
-        return tuple(
-            piece[:, : basis.masks.shape[1] if basis else 0]
-            for piece, basis in zip(pieces, found, strict=True)
-        )
+        made: list[Float32Array | Rows] = []
+        first = 0
+        for area, basis in zip(areas, found, strict=True):
+            # where fewer came of it than there was room for
+            n = min(int(area[name]), basis.masks.shape[1]) if basis else 0
+            part = slice(first, first + n)
+            pieces = partial(_components, folder, camera, frame_seq, filled, name, part)
+            shape = len(frame_seq), n
+            made.append(Rows(shape, pieces) if n else np.empty(shape, np.float32))
+            first += int(area[name])
+        return tuple(made)
 
     energy = placed_signal(frame_seq, results, "motion_energy", (lengths["motion_energy"],))
     return Motion(masks, energy, per_area("motion"), per_area("movie"))
 
 
+def _components(
+    folder: Path, camera: CameraSession, frame_seq: FrameSeq, filled: bool, name: str, part: slice
+) -> Iterator[Float32Array]:
+    """Yield some components (M, C) of frames, in order, as the session is read."""
+    length, done = camera.about.signals[name], 0
+    with results_file(folder, camera, filled) as file:
+        for records in file.chunks():
+            # frames without a result stand with those of the next that has one
+            last = int(np.searchsorted(frame_seq, records["frame_seq"][-1], "right"))
+            for start in range(done, last, _ROWS):
+                seqs = frame_seq[start : min(start + _ROWS, last)]
+                yield placed_signal(seqs, [records], name, (length,))[:, part]
+            done = max(done, last)
+    for start in range(done, len(frame_seq), _ROWS):
+        yield placed_signal(frame_seq[start : start + _ROWS], (), name, (length,))[:, part]
+
+
 def pupil_of(
-    camera: CameraSession, frame_seq: FrameSeq, results: Sequence[Records]
+    camera: CameraSession, frame_seq: FrameSeq, results: Iterable[Records]
 ) -> tuple[Pupil, Trace] | None:
     """Return pupil and blink of frames as Facemap describes them; None if there are none."""
     if "pupil" not in camera.about.signals:
         return None
     fields = [str(name) for name in camera.about.meta["pupil"]["fields"]]
-    values = placed_signal(frame_seq, results, "pupil", (len(fields),)).astype(float)
-    of = {name: values[:, i] for i, name in enumerate(fields)}
+    values = placed_signal(frame_seq, results, "pupil", (len(fields),))
+    of = {name: values[:, i].astype(float) for i, name in enumerate(fields) if name in _PUPIL}
     area, x, y = of["area_px2"], of["x_px"], of["y_px"]
     roi = _roi(camera, of)
     centre = np.stack([y - roi.y, x - roi.x], 1)
@@ -146,6 +188,19 @@ def pupil_of(
     smooth = facemap_smooth(area, centre)
     pupil = Pupil(roi, area, centre, axes, squared, *smooth)
     return pupil, Trace(roi._replace(kind="blink"), of["blink"])
+
+
+def running_of(
+    camera: CameraSession, frame_seq: FrameSeq, results: Iterable[Records]
+) -> tuple[Trace, ...]:
+    """Return how far the treadmill moved, in whole px as Facemap has it; empty if not recorded."""
+    if "running" not in camera.about.signals:
+        return ()
+    told = camera.about.meta["running"]
+    values = placed_signal(frame_seq, results, "running", (len(told["fields"]),))
+    axes = [told["fields"].index(name) for name in ("dy_whole", "dx_whole")]
+    x, y, width, height = (int(n) for n in told["box"])
+    return (Trace(Roi("running", x, y, width, height), values[:, axes].astype(float)),)
 
 
 def _roi(camera: CameraSession, of: dict[str, npt.NDArray[np.float64]]) -> Roi:
@@ -167,7 +222,7 @@ def _roi(camera: CameraSession, of: dict[str, npt.NDArray[np.float64]]) -> Roi:
     return Roi("pupil", x0, y0, x1 - x0, y1 - y0, level, float(rig.get("sigma", 2.0)))
 
 
-def _tracks_per_s(results: Sequence[Records]) -> float:
+def _tracks_per_s(results: Iterable[Records]) -> float:
     spent_ns: Any = 0
     n = 0
     for records in results:

@@ -11,6 +11,8 @@ from rtface.types import UInt8Image
 
 #: samples of Facemap's running median, of which so many lie before the one that it is for
 WINDOW, BEFORE = 30, 14
+#: windows that are sorted at a time
+_PIECE = 10_000
 
 
 def facemap_smooth(area: Float64Array, com: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -29,15 +31,27 @@ def _smooth(trace: Float64Array) -> Float64Array:
     if missing.all():
         return np.zeros_like(trace)
     padded = np.concatenate([np.zeros(BEFORE), trace, np.zeros(WINDOW - BEFORE - 1)])
-    # NaN sorts last, so the valid ones come first
-    windows = np.sort(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
-    n = np.count_nonzero(~np.isnan(windows), axis=1)
+    median = np.concatenate(
+        [
+            _medians(padded[start : start + _PIECE + WINDOW - 1])
+            for start in range(0, len(trace), _PIECE)
+        ]
+    )
     t = np.arange(len(trace))
-    median = (windows[t, np.maximum(n - 1, 0) // 2] + windows[t, n // 2]) / 2
     trace[missing] = np.interp(t[missing], t[~missing], median[~missing])
     far = np.abs(trace - median) > trace.std() / 2
     trace[far] = median[far]
     return trace
+
+
+def _medians(padded: Float64Array) -> Float64Array:
+    """Return the median of what is known in each window (n - WINDOW + 1,)."""
+    # NaN sorts last, so the valid ones come first
+    windows = np.sort(np.lib.stride_tricks.sliding_window_view(padded, WINDOW), axis=1)
+    n = np.count_nonzero(~np.isnan(windows), axis=1)
+    t = np.arange(len(windows))
+    found: Float64Array = (windows[t, np.maximum(n - 1, 0) // 2] + windows[t, n // 2]) / 2
+    return found
 
 
 def wrapped_blink(image: UInt8Image, saturation: int, ellipse: Mask) -> int:

@@ -37,6 +37,8 @@ FORMAT = 3
 READABLE = (1, 2, 3)
 SIGNALS = 3
 ABOUT, EVENTS, CLOCK = "session.json", "events.log", "clock.rec"
+#: of all files that a session is made of
+ENDINGS = (".json", ".log", ".rec", ".mkv", ".npz")
 MAX_ABOUT_BYTES = 4 << 20
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import deque
 from typing import NamedTuple, Self
 
@@ -73,14 +74,13 @@ class EventBroadcaster:
 
     def receive(self, timeout_s: float) -> Event | None:
         """Return the next event of the line, or None if none comes within ``timeout_s``."""
-        if not self._socket.poll(round(timeout_s * 1000)):
-            return None
-        event = decode(self._socket.recv_multipart())
-        if event is None or event.line != self.line or self.stream not in event.stream:
-            return None
-        if not self.stream:
-            self.stream = event.stream
-        return event
+        until = time.monotonic() + timeout_s
+        while self._socket.poll(max(0, round((until - time.monotonic()) * 1000))):
+            event = decode(self._socket.recv_multipart())
+            if event and event.line == self.line and self.stream in event.stream:
+                self.stream = self.stream or event.stream
+                return event
+        return None
 
     def close(self) -> None:
         """Disconnect; may be called twice."""

@@ -40,17 +40,30 @@ def draw(out: Path, title: str, frames: Frames, found: Match) -> None:
         raise UserError("the picture needs matplotlib; pip install 'rtface[sync]'") from None
     minutes = (frames.t_s - frames.t_s[0]) / 60
     figure = Figure(figsize=(8, 10))
-    figure.subplots_adjust(left=0.16, right=0.97, top=0.93, bottom=0.06, hspace=0.55)
+    figure.subplots_adjust(left=0.15, right=0.97, top=0.91, bottom=0.06, hspace=0.55)
     axes = figure.subplots(4, 1)
     try:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(f"{title}\n{_verdict(found)}", fontsize=10)
         _residuals(axes[0], minutes, found)
         _clocks(axes[1], minutes, frames, found)
         _code(axes[2], frames, found)
         _missing(axes[3], minutes, frames, found)
+        for of_session in (axes[0], axes[1], axes[3]):
+            of_session.set_xlim(0, minutes[-1])
+            of_session.set_xlabel("session (min)")
         figure.savefig(out, dpi=120)
     except (OSError, ValueError) as error:
         raise UserError(f"{out}: cannot be drawn ({error})") from None
+
+
+def _verdict(found: Match) -> str:
+    n_pulses = int(np.count_nonzero(~np.isnan(found.residual_s)))
+    n_fitted = int(np.count_nonzero(found.flags & SyncFlag.NO_PULSE))
+    n = len(found.flags)
+    return (
+        f"yes: {n_pulses} of {n} frames have a pulse, {n_fitted} a fitted time, "
+        f"{n - n_pulses - n_fitted} none"
+    )
 
 
 def _residuals(axes: Axes, minutes: Floats, found: Match) -> None:
@@ -68,7 +81,6 @@ def _residuals(axes: Axes, minutes: Floats, found: Match) -> None:
         fontsize=9,
         loc="left",
     )
-    axes.set_xlabel("session (min)")
 
 
 def _clocks(axes: Axes, minutes: Floats, frames: Frames, found: Match) -> None:
@@ -86,7 +98,6 @@ def _clocks(axes: Axes, minutes: Floats, frames: Frames, found: Match) -> None:
         fontsize=9,
         loc="left",
     )
-    axes.set_xlabel("session (min)")
 
 
 def _code(axes: Axes, frames: Frames, found: Match) -> None:
@@ -99,8 +110,8 @@ def _code(axes: Axes, frames: Frames, found: Match) -> None:
     good = alike[:-1] & alike[1:]
     if good.any():
         late_s, own_s = lateness(x)[good], lateness(frames.t_s[part])[good]
-        axes.plot(x[1:-1][good], late_s * 1e3, color="tab:blue", lw=0.8, label="pulses")
-        axes.plot(x[1:-1][good], own_s * 1e3, "--", color="tab:orange", lw=0.8, label="frames")
+        axes.plot(x[1:-1][good], late_s * 1e3, color="tab:blue", lw=2.5, alpha=0.5, label="pulses")
+        axes.plot(x[1:-1][good], own_s * 1e3, color="tab:orange", lw=0.8, label="frames")
         axes.legend(fontsize=8, loc="upper right")
     axes.set_ylabel("late (ms)")
     anchor = found.anchor
@@ -116,18 +127,16 @@ def _code(axes: Axes, frames: Frames, found: Match) -> None:
 def _missing(axes: Axes, minutes: Floats, frames: Frames, found: Match) -> None:
     lost = np.flatnonzero((np.diff(frames.frame_id) > 1) & (np.diff(frames.segment) == 0))
     rows = {
-        "gaps, frames lost": minutes[lost],
+        "gaps": minutes[lost],
         "no pulse": minutes[(found.flags & SyncFlag.NO_PULSE) > 0],
         "outside": minutes[(found.flags & SyncFlag.OUTSIDE) > 0],
     }
     axes.eventplot(list(rows.values()), lineoffsets=[2, 1, 0], linelengths=0.7, linewidths=0.8)
     axes.set_yticks([2, 1, 0], [f"{name} ({len(t)})" for name, t in rows.items()], fontsize=8)
     axes.set_ylim(-0.6, 2.6)
-    axes.set_xlim(minutes[0], minutes[-1])
     axes.set_title(
         f"{found.n_pulses} pulses, {found.n_lost} frames known to be lost, {found.n_glitches} "
         f"edges beside the train, {found.n_at_odds} not explained",
         fontsize=9,
         loc="left",
     )
-    axes.set_xlabel("session (min)")

@@ -87,10 +87,13 @@ def nwb(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def moved(path: Path) -> dict[str, np.ndarray]:
-    """Keypoints of a file of DeepLabCut as ``movement`` has them, (N, K, 3)."""
+    """Keypoints of a file of DeepLabCut, or of NWB, as ``movement`` has them, (N, K, 3)."""
     from movement.io import load_poses
 
-    found = load_poses.from_dlc_file(str(path), fps=200)
+    if path.suffix == ".nwb":
+        found = load_poses.from_nwb_file(str(path), pose_estimation_key="pose_cam1")
+    else:
+        found = load_poses.from_dlc_file(str(path), fps=200)
     xy = found.position.values[..., 0].transpose(0, 2, 1)
     score = found.confidence.values[..., 0]
     return {
@@ -120,7 +123,7 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     out = Path(sys.argv[1])
     told, arrays = nwb(out / "session.nwb")
-    for one in ("dlc.csv", "dlc.h5"):
+    for one in ("dlc.csv", "dlc.h5", "session.nwb"):
         arrays |= moved(out / one)
     arrays |= tables(out)
     np.savez(

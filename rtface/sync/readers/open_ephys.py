@@ -82,15 +82,15 @@ def _continuous(
         ),
         float("nan"),
     )
-    data = folder / "continuous" / stream
-    if not (data / "sample_numbers.npy").exists():
+    data = _samples_of(folder, stream)
+    if data is None:
         return rate, (float("nan"), float("nan"))
     samples = np.load(data / "sample_numbers.npy", mmap_mode="r")
     n_channels = next(
         (
             int(str(part["num_channels"]))
             for part in parts
-            if stream in str(part.get("folder_name", "")) and "num_channels" in part
+            if data.name in str(part.get("folder_name", "")) and "num_channels" in part
         ),
         0,
     )
@@ -104,6 +104,20 @@ def _continuous(
         return rate, (float("nan"), float("nan"))
     t_s = samples / rate if counted else np.load(data / "timestamps.npy", mmap_mode="r")
     return rate, (float(t_s[0]), float(t_s[-1]))
+
+
+def _samples_of(folder: Path, stream: str) -> Path | None:
+    """Return the folder with a stream's samples.
+
+    Folders are ``<processor>-<id>.<stream>``. Events may come from another processor of the signal
+    chain than samples do; then it is the one folder with the stream's name.
+    """
+    data = folder / "continuous" / stream
+    if data.is_dir():
+        return data
+    name = stream.partition(".")[2]
+    found = [path for path in folder.glob("continuous/*") if path.name.partition(".")[2] == name]
+    return found[0] if len(found) == 1 else None
 
 
 def _began(folder: Path) -> float:

@@ -40,6 +40,10 @@ def read(path: Path, line: str) -> Edges:
     kind = meta.get("typeThis", "")
     if kind not in _KINDS:
         raise UserError(f"{meta_path}: typeThis is '{kind}'; rtface reads {', '.join(_KINDS)}")
+    if "fileSizeBytes" not in meta:
+        raise UserError(
+            f"{meta_path}: says no fileSizeBytes: SpikeGLX is still writing it, or it broke off"
+        )
     rate_key, counts_key = _KINDS[kind]
     rate, n_channels = float(meta[rate_key]), int(meta["nSavedChans"])
     size, told = data.stat().st_size, int(meta["fileSizeBytes"])
