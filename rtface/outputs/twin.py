@@ -145,11 +145,21 @@ def serve(options: dict[str, int]) -> None:
 
 
 class Running:
-    """A board that runs: its port, and every change of its line as (level, ns)."""
+    """A board that runs: its port, and every change of its line as (level, ns).
 
-    def __init__(self, popen: subprocess.Popen[str], port: str, lines: Iterable[str]) -> None:
+    ``on_change`` is called with each, in a thread of its own.
+    """
+
+    def __init__(
+        self,
+        popen: subprocess.Popen[str],
+        port: str,
+        lines: Iterable[str],
+        on_change: Callable[[int, int], None] = lambda _level, _ns: None,
+    ) -> None:
         self.popen, self.port = popen, port
         self.changes: list[tuple[int, int]] = []
+        self._on_change = on_change
         self._reader = threading.Thread(target=self._read, args=(lines,), daemon=True)
         self._reader.start()
 
@@ -157,6 +167,7 @@ class Running:
         for line in lines:
             level, t = line.split()
             self.changes.append((int(level), int(t)))
+            self._on_change(int(level), int(t))
 
     def rises(self) -> list[int]:
         """Return when the line went up so far, ns."""
@@ -170,8 +181,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(**options: int) -> Iterator[Running]:
-    """Run a simulated board in another process."""
+def running(
+    on_change: Callable[[int, int], None] = lambda _level, _ns: None, **options: int
+) -> Iterator[Running]:
+    """Run a simulated board in another process; see ``Running`` and, for options, above."""
     words = [f"{key}={value}" for key, value in options.items()]
     popen = subprocess.Popen(
         [sys.executable, "-P", "-m", "rtface.outputs.twin", *words],
@@ -180,7 +193,7 @@ def running(**options: int) -> Iterator[Running]:
     )
     assert popen.stdout is not None
     with popen.stdout as lines:
-        one = Running(popen, lines.readline().strip(), lines)
+        one = Running(popen, lines.readline().strip(), lines, on_change)
         try:
             yield one
         finally:
