@@ -15,7 +15,6 @@ from conftest import free_ports
 from programs import RTFACE, wait_until
 
 import rtface
-from rtface.camera.light import LightSwitch
 
 pytestmark = [
     pytest.mark.soak,
@@ -29,8 +28,8 @@ width = 320
 height = 240
 rate_hz = 100.0
 nuisances = false
-sim_delay_us = 6000.0
-delay_us = 6000.0
+sim_delay_us = 20000.0
+delay_us = 20000.0
 delay_err_us = 3000.0
 exposure_us = 4000.0
 sim_light = "{light}"
@@ -66,14 +65,8 @@ SEEN = "seen_box = [8, 8, 24, 24]\nseen_line = 1"
 def lit_board(folder: Path) -> Iterator[tuple[board.Running, Path]]:
     """A board whose line switches a light that the camera sees; its numbers suit a long pulse."""
     light = folder / "light.bin"
-    now = [0]
-    switch = LightSwitch(light, clock=lambda: now[0])
-
-    def on_change(level: int, t_ns: int) -> None:
-        now[0] = t_ns
-        switch.set(bool(level))
-
-    with board.running(on_change, max_pulse_us=900_000, watchdog_us=250_000) as one:
+    program = (str(Path(__file__).parent / "lit_board.py"), str(light))
+    with board.running(program, max_pulse_us=900_000, watchdog_us=250_000) as one:
         with contextlib.suppress(PermissionError):  # a real one shares its processor with nobody
             os.setpriority(os.PRIO_PROCESS, one.popen.pid, -15)
         yield one, light
@@ -109,7 +102,7 @@ def armed(path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(500)
 def test_a_rig_is_accepted_and_its_rules_of_hazard_arm(
     tmp_path: Path, tiny_bundle: Path, ring_dir: Path
 ) -> None:
@@ -118,8 +111,11 @@ def test_a_rig_is_accepted_and_its_rules_of_hazard_arm(
         refused = armed(path)
         assert refused.returncode == 2
         assert f"rtface accept {path}" in refused.stderr
-        done = accept(path, "--tracking", "45", "--drill", "12")
-        print(done.stdout)
+        for _ in range(3):
+            done = accept(path, "--tracking", "45", "--drill", "12")
+            print(done.stdout)
+            if "us longer than ordered\n" not in done.stdout:
+                break  # else the simulated board itself was held up, on a busy machine
         assert done.returncode == 0, done.stdout + done.stderr
         report = json.loads((tmp_path / "rig.accept.json").read_text())
         steps = {step["name"]: step for step in report["steps"]}
@@ -135,10 +131,10 @@ def test_a_rig_is_accepted_and_its_rules_of_hazard_arm(
             "kill",
         }
         # what is known of the simulation
-        assert steps["light"]["numbers"]["exposure_ms"] == pytest.approx(4.0, abs=0.4)
+        assert steps["light"]["numbers"]["exposure_ms"] == pytest.approx(4.0, abs=1.0)
         assert abs(steps["light"]["numbers"]["late_ms"]) < 3.0
         chain = {term["name"]: term for term in steps["chain"]["numbers"]["terms"]}
-        assert chain["readout, transfer"]["p50_ms"] == pytest.approx(4.0, abs=3.0)
+        assert chain["readout, transfer"]["p50_ms"] == pytest.approx(18.0, abs=3.0)
         assert {chain[name]["how"] for name in ("exposure / 2", "software", "line")} == {"measured"}
         for name in ("stop", "kill"):
             assert steps[name]["numbers"]["by_watchdog"]

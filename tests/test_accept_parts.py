@@ -225,14 +225,17 @@ def test_a_line_that_is_looped_back_into_the_camera() -> None:
     assert lost.outcome == FAILED
     assert "1 not seen" in lost.text
     stray = seen(shots, 0)
-    stray[-5] = True
+    stray[8] = True
     assert (
         "1 frames high without one" in judge_loopback("laser", SERIAL, flashed(shots, stray)).text
     )
+    gone = flashed(shots, seen(shots, 0))._replace(faults=["down pulse 3 was longer"])
+    assert "given up meanwhile: pulse 3 was longer" in judge_loopback("laser", SERIAL, gone).text
+    assert judge_light("laser", SERIAL, gone)[0].outcome == FAILED
     dead = judge_loopback("laser", SERIAL, flashed(shots, np.zeros(len(EXPOSED), bool)))
     assert "was never high" in dead.text
     few = judge_loopback("laser", SERIAL, flashed(shots[:5], seen(shots[:5], 0)))
-    assert "at least 20 pulses" in few.text
+    assert "only 5 pulses while frames came" in few.text
     unwired = SERIAL.model_copy(update={"seen_line": None})
     assert judge_loopback("laser", unwired, None).outcome == NOT_DONE
     plugin = OpenEphysSection(kind="open_ephys", seen_line=1)
@@ -259,6 +262,15 @@ def test_a_light_that_its_camera_sees(late_ms: float, outcome: str) -> None:
     assert found is not None
     assert found.late_ns / 1e6 == pytest.approx(late_ms, abs=0.05)
     assert found.exposure_ns / 1e6 == pytest.approx(2, abs=0.1)
+
+
+def test_a_light_whose_times_are_too_uncertain_is_no_proof() -> None:
+    shots = pulses(140)
+    seen_at = lit(shots, 0)
+    shaken = shots + np.random.default_rng(4).normal(0, 12e6, (len(shots), 1)).astype(np.int64)
+    step, found = judge_light("laser", SERIAL, flashed(shaken, seen(shots, 0), seen_at))
+    assert (step.outcome, found) == (FAILED, None)
+    assert "longer than a frame" in step.text or "wiring" in step.text
 
 
 def test_a_light_that_nobody_sees() -> None:
@@ -350,10 +362,10 @@ MS = 1_000_000
 )
 def test_a_line_is_off_within_the_watchdog_s_time(told: Told, outcome: str | None) -> None:
     # the board's clock was 500 us when ours was 10 s, and the tracker was hit 5 ms later
-    hit = Hit(7, 10**10 + 5 * MS, (10**10, 50_000, 500))
+    hit = Hit(7, 10**10 + 5 * MS, 1000, (10**10, 50_000, 500))
     step = judge("kill", "laser", hit, told, 100_000)
     assert (step and step.outcome) == outcome
-    wrapped = Hit(7, 10**10 + 5 * MS, (10**10, 50_000, 2**32 - 500))
+    wrapped = Hit(7, 10**10 + 5 * MS, 1000, (10**10, 50_000, 2**32 - 500))
     again = Told(
         told.on_us and (told.on_us - 1000) % 2**32,
         told.off_us and (told.off_us - 1000) % 2**32,
@@ -361,6 +373,7 @@ def test_a_line_is_off_within_the_watchdog_s_time(told: Told, outcome: str | Non
     )
     step = judge("kill", "laser", wrapped, again, 100_000)
     assert (step and step.outcome) == outcome
+    assert judge("kill", "laser", hit._replace(hit_err_ns=20 * MS), told, 100_000) is None
 
 
 def test_only_a_board_can_tell_when_a_line_went_off() -> None:

@@ -75,7 +75,7 @@ def terms(
         found.append(_term("readout, transfer", host - middle - half_ns, how, by))
     found += [
         _term("software", command - host, MEASURED, "delivery to the command, this machine"),
-        _term("line", line - command, MEASURED, "the board's clock"),
+        _term("line", line - command, MEASURED, "the board's clock, at most"),
         _term("middle of exposure to line", line - middle, how, by),
         Term("line to light", latency_ms, latency_ms, DECLARED, "latency_ms, at most"),
     ]

@@ -28,7 +28,7 @@ _HELD_OPEN = os.O_RDWR | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 
 
 
 class Hit(NamedTuple):
-    """A pulse in which the tracker was hit; ns of the host's clock.
+    """A pulse in which the tracker was hit; ns of the host's clock, and how wrong that may be.
 
     ``known``: when an earlier pulse rose, by how much later that may have been, ns, and the board's
     own time of it, us.
@@ -36,6 +36,7 @@ class Hit(NamedTuple):
 
     n: int
     hit_ns: int
+    hit_err_ns: int
     known: tuple[int, int, int]
 
     def latest_ns(self, board_us: int) -> int:
@@ -62,7 +63,12 @@ def cannot(name: str, section: AnyOutput) -> str:
 
 
 def judge(step: str, name: str, hit: Hit, told: Told, watchdog_us: int) -> Step | None:
-    """Return whether the line was off in time; None: it was not on when the tracker was hit."""
+    """Return whether the line was off in time; None: the hit says nothing, another is needed.
+
+    It was before or after the pulse, or nobody knows well when it was.
+    """
+    if hit.hit_err_ns > SLACK_NS:
+        return None
     if told.on_us is None or told.off_us is None:
         return failed(step, name, "the board never said that the line is off")
     into_ns = hit.hit_ns - hit.latest_ns(told.on_us)
@@ -92,9 +98,10 @@ def _hit(drill: Drill, number: int) -> Hit | None:
         for event in drill.hear():
             if event["kind"] == "decision" and event["rule"] == RULE and event["t_command_ns"]:
                 time.sleep(min(INTO_S, event["pulse_us"] / 4e6))
-                hit_ns = time.perf_counter_ns()
-                os.kill(drill.tracker, number)
-                return Hit(event["n"], hit_ns, _known(drill.events))
+                tracker, hit_ns = drill.tracker, time.perf_counter_ns()
+                os.kill(tracker, number)
+                err_ns = time.perf_counter_ns() - hit_ns
+                return Hit(event["n"], hit_ns, err_ns, _known(drill.events))
         time.sleep(0.0005)
     return None
 
@@ -108,7 +115,7 @@ def _known(events: list[dict[str, Any]]) -> Any:
 
 
 def stop(drill: Drill, name: str) -> Step | None:
-    """Stop the tracker in a pulse, and let it go on; None: the pulse was over before."""
+    """Stop the tracker in a pulse, and let it go on; None: try again."""
     hit = _hit(drill, _STOP)
     if hit is None:
         return failed("stop", name, f"the line was not on in {PULSE_S:.0f} s")
@@ -126,7 +133,7 @@ def stop(drill: Drill, name: str) -> Step | None:
 
 
 def kill(drill: Drill, name: str, section: SerialSection) -> Step | None:
-    """Kill the tracker in a pulse, which ends the run; None: the pulse was over before."""
+    """Kill the tracker in a pulse, which ends the run; None: try again."""
     # held open by us, too: the port does not hang up with the tracker, which would reset the board
     port = os.open(section.port, _HELD_OPEN)
     try:

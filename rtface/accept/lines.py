@@ -84,8 +84,8 @@ class Pulser(threading.Thread):
     Attributes
     ----------
     pulses : list of (int, int, int)
-        When the line rose and fell, ns of the host's clock, and by how much later it may have
-        been; of the pulses of which the device told both.
+        When the line rose and fell, ns of the host's clock, and how wrong that may be, ns; of the
+        pulses of which the device told both.
     sent : int
     faults : list of str
         What the line said that was wrong.
@@ -126,7 +126,9 @@ class Pulser(threading.Thread):
             self._rose[event.n] = line_ns, err_ns
         elif event.what == "off" and told and event.n in self._rose:
             rose_ns, rose_err_ns = self._rose.pop(event.n)
-            self.pulses.append((rose_ns, line_ns, max(rose_err_ns, err_ns)))
+            # a line's time is known from below: the middle of what it may be
+            middle = rose_ns + rose_err_ns // 2, line_ns + err_ns // 2
+            self.pulses.append((*middle, max(rose_err_ns, err_ns) // 2))
         elif event.what in FAULTS:
             self.faults.append(f"{event.what} {event.detail.get('why', '')}".strip())
 

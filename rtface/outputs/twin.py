@@ -98,8 +98,10 @@ class Board:
         self.credit_at = now
 
 
-def serve(options: dict[str, int]) -> None:
-    """Be a board until killed."""
+def serve(
+    options: dict[str, int], on_change: Callable[[int, int], None] = lambda _level, _ns: None
+) -> None:
+    """Be a board until killed; ``on_change`` gets every level of the line, and when, ns."""
     if sys.platform == "win32":
         raise SystemExit("there are no pseudo-terminals on Windows")
     import pty
@@ -129,7 +131,9 @@ def serve(options: dict[str, int]) -> None:
             os.write(master, data)
 
     def set_line(level: int) -> None:
-        print(level, time.perf_counter_ns(), flush=True)
+        t_ns = time.perf_counter_ns()
+        on_change(level, t_ns)
+        print(level, t_ns, flush=True)
 
     board, decode = Board(say, set_line, **options), Decoder()
     board.stuck = 1 + stuck
@@ -145,21 +149,11 @@ def serve(options: dict[str, int]) -> None:
 
 
 class Running:
-    """A board that runs: its port, and every change of its line as (level, ns).
+    """A board that runs: its port, and every change of its line as (level, ns)."""
 
-    ``on_change`` is called with each, in a thread of its own.
-    """
-
-    def __init__(
-        self,
-        popen: subprocess.Popen[str],
-        port: str,
-        lines: Iterable[str],
-        on_change: Callable[[int, int], None] = lambda _level, _ns: None,
-    ) -> None:
+    def __init__(self, popen: subprocess.Popen[str], port: str, lines: Iterable[str]) -> None:
         self.popen, self.port = popen, port
         self.changes: list[tuple[int, int]] = []
-        self._on_change = on_change
         self._reader = threading.Thread(target=self._read, args=(lines,), daemon=True)
         self._reader.start()
 
@@ -167,7 +161,6 @@ class Running:
         for line in lines:
             level, t = line.split()
             self.changes.append((int(level), int(t)))
-            self._on_change(int(level), int(t))
 
     def rises(self) -> list[int]:
         """Return when the line went up so far, ns."""
@@ -182,23 +175,28 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    on_change: Callable[[int, int], None] = lambda _level, _ns: None, **options: int
+    program: tuple[str, ...] = ("-P", "-m", "rtface.outputs.twin"), **options: int
 ) -> Iterator[Running]:
-    """Run a simulated board in another process; see ``Running`` and, for options, above."""
+    """Run a simulated board in another process; ``program``: another one that does ``main``."""
     words = [f"{key}={value}" for key, value in options.items()]
     popen = subprocess.Popen(
-        [sys.executable, "-P", "-m", "rtface.outputs.twin", *words],
+        [sys.executable, *program, *words],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert popen.stdout is not None
     with popen.stdout as lines:
-        one = Running(popen, lines.readline().strip(), lines, on_change)
+        one = Running(popen, lines.readline().strip(), lines)
         try:
             yield one
         finally:
             one.stop()
 
 
+def options_of(words: Iterable[str]) -> dict[str, int]:
+    """Return ``key=value`` words as options."""
+    return {key: int(value) for key, _, value in (word.partition("=") for word in words)}
+
+
 if __name__ == "__main__":
-    serve({key: int(value) for key, _, value in (word.partition("=") for word in sys.argv[1:])})
+    serve(options_of(sys.argv[1:]))
