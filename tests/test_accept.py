@@ -114,7 +114,7 @@ def test_a_rig_is_accepted_and_its_rules_of_hazard_arm(
         for _ in range(3):
             done = accept(path, "--tracking", "45", "--drill", "12")
             print(done.stdout)
-            if "us longer than ordered\n" not in done.stdout:
+            if done.returncode == 0 or "us longer than ordered\n" not in done.stdout:
                 break  # else the simulated board itself was held up, on a busy machine
         assert done.returncode == 0, done.stdout + done.stderr
         report = json.loads((tmp_path / "rig.accept.json").read_text())
