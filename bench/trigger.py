@@ -24,12 +24,14 @@ import board
 from replier import replying
 from rules_cases import ABOUT, LAYOUT, NAMES, keypoints, ledger, loop
 
+from rtface.accept.drill import RULE, Drill
+from rtface.config import load_rig
 from rtface.outputs import LineEvent, Output, Pulse
 from rtface.outputs.open_ephys import OpenEphysOutput
 from rtface.outputs.serial import SerialOutput
 from rtface.rules import Rules, decide
 from rtface.rules_config import OpenEphysSection, SerialSection
-from rtface.types import Pose
+from rtface.types import Flag, Pose
 
 WIDTH_US = 200
 
@@ -152,6 +154,69 @@ def bench_rules(n: int) -> list[dict[str, Any]]:
     return rows
 
 
+WHOLE = """
+[camera.cam1]
+kind = "synthetic"
+rate_hz = {rate_hz}
+[camera.cam1.motion]
+components = 500
+fit_s = 8.0
+[record]
+folder = "recordings"
+[stream]
+control_port = 5590
+data_port = 5591
+status_port = 5592
+[output.laser]
+kind = "serial"
+port = "{port}"
+light = false
+[rule.{rule}]
+python = "always.py"
+output = "laser"
+pulse_ms = 1
+refractory_ms = 18
+repeat = true
+max_per_s = 100
+max_duty = 1.0
+max_age_ms = 1000
+max_fires = 1000000
+[loop]
+arm_s = 3600
+silent_frames = 10000
+max_skipped = 1.0
+"""
+
+
+def bench_whole(rate_hz: float, seconds: float) -> list[dict[str, Any]]:
+    """Run everything a rig runs, and fire a simulated board from its last rule."""
+    with tempfile.TemporaryDirectory() as name, board.running(max_duty=1000) as one:
+        folder = Path(name)
+        (folder / "always.py").write_text(
+            "def rule(ledger, *_):\n    return ledger.frame_seq > 9\n"
+        )
+        (folder / "rig.toml").write_text(WHOLE.format(rate_hz=rate_hz, port=one.port, rule=RULE))
+        with Drill(load_rig(folder / "rig.toml"), "cam1", lambda: False) as drill:
+            drill.go_on(30.0)  # until there are masks
+            began = max(drill._ledgers)
+            if not any(ledger.flags & Flag.NEW_MASKS for ledger in drill._ledgers.values()):
+                raise SystemExit("no motion components after 30 s")
+            drill.go_on(seconds)
+        frames = [ledger for seq, ledger in drill._ledgers.items() if seq > began]
+        fired = [f for f in drill.fired() if f.ledger.frame_seq > began and f.line_ns]
+    host = np.array([ledger.t_host_ns for ledger in frames])
+    sent = np.array([f.ledger.t_host_ns for f in fired])
+    skipped = frames[-1].skipped - frames[0].skipped
+    about = {"frames/s": int(rate_hz), "tracked": len(frames), "skipped": skipped}
+    ways = {
+        "keypoints, and rules of them": np.array([one.t_infer_ns for one in frames]) - host,
+        "all rules decided": np.array([one.t_rules_ns for one in frames]) - host,
+        "command handed over": np.array([f.command_ns for f in fired]) - sent,
+        "line on, at most": np.array([f.line_ns + f.line_err_ns for f in fired]) - sent,
+    }
+    return [{**about, "delivered to": way, **_report.summary_us(ns)} for way, ns in ways.items()]
+
+
 def main() -> None:
     args = _report.parser(__doc__).parse_args()
     n = 100 if args.quick else 3000
@@ -164,7 +229,9 @@ def main() -> None:
     _report.table("from a decision to the receiving end", rows)
     costs = bench_rules(500 if args.quick else 20_000)
     _report.table("rules, per frame", costs)
-    _report.write("trigger", args, {"latency": rows, "rules": costs})
+    whole = [row for hz in (100.0, 200.0) for row in bench_whole(hz, 2 if args.quick else 60)]
+    _report.table("the whole program: network, 500 components, recording", whole)
+    _report.write("trigger", args, {"latency": rows, "rules": costs, "whole": whole})
 
 
 if __name__ == "__main__":

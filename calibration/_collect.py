@@ -7,14 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from rtface.accept.frames import Collector
 from rtface.camera.light import LightSwitch
 from rtface.config import Rig
-from rtface.ring import NONE_WORD
-from rtface.rings import FrameRingReader, ResultRingReader
 from rtface.run import Supervisor, run_rig
 from rtface.types import UserError
 
@@ -99,58 +98,6 @@ class Blinker(threading.Thread):
         self.join()
 
 
-class Frames(NamedTuple):
-    """What was collected of each frame that has a result; (N,) each.
-
-    ``grey`` is the mean of the part that was looked at, NaN where no part was.
-    """
-
-    device_ns: np.ndarray
-    host_ns: np.ndarray
-    done_ns: np.ndarray
-    exposure_ns: np.ndarray
-    err_ns: np.ndarray
-    source: np.ndarray
-    grey: np.ndarray
-
-
-class Collector:
-    """Reads both rings of a camera while its rig runs."""
-
-    def __init__(self, camera: str, roi: tuple[int, int, int, int] | None) -> None:
-        self._camera, self._roi = camera, roi
-        self._frames: FrameRingReader | None = None
-        self._results: ResultRingReader | None = None
-        self._next = 0
-        self._grey: dict[int, float] = {}
-        self._rows: list[tuple[int, ...]] = []
-
-    def begin(self, _: Supervisor) -> None:
-        self._frames = FrameRingReader(self._camera)
-        self._results = ResultRingReader(self._camera)
-
-    def turn(self, _: Supervisor) -> None:
-        if self._frames is None or self._results is None:
-            return
-        while self._roi and self._next <= self._frames.ring.head:
-            self._next = max(self._next, self._frames.ring.oldest)
-            if (frame := self._frames.read(self._next)) is not None:
-                left, top, width, height = self._roi
-                part = frame.image[top : top + height, left : left + width]
-                self._grey[self._next] = float(part.mean())
-            self._next += 1
-        for result in self._results.new():
-            one = result.ledger
-            device_ns = NONE_WORD if one.t_camera_ns is None else one.t_camera_ns
-            times = (device_ns, one.t_host_ns, one.t_done_ns, one.exposure_ns, one.exposure_err_ns)
-            self._rows.append((one.frame_seq, *times, one.time_source))
-
-    def frames(self) -> Frames:
-        rows = np.array(self._rows, np.int64).reshape(-1, 7)
-        grey = np.array([self._grey.get(int(seq), np.nan) for seq in rows[:, 0]])
-        return Frames(*rows[:, 1:].T, grey)
-
-
 def run(rig: Rig, collector: Collector, seconds: float) -> Supervisor:
     """Run the rig for some seconds while the collector reads."""
     return run_rig(rig, lambda: False, seconds, on_start=collector.begin, on_turn=collector.turn)
@@ -163,13 +110,6 @@ def script(main: Callable[[], None]) -> None:
     except UserError as error:
         print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
         sys.exit(2)
-
-
-def percentiles_us(ns: np.ndarray) -> dict[str, float]:
-    """Return p50, p99 and max in us."""
-    p50, p99 = np.percentile(ns, [50, 99])
-    named = {"p50": p50, "p99": p99, "max": ns.max()}
-    return {name: round(float(value) / 1e3, 1) for name, value in named.items()}
 
 
 def with_camera(rig: Rig, camera: str, **update: Any) -> Rig:

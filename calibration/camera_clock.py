@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _collect import Collector, Frames, percentiles_us, run, script, with_camera
+from _collect import run, script, with_camera
 
+from rtface.accept.frames import Collector, Frames, percentiles_us
 from rtface.clock import ClockFit
 from rtface.config import load_rig
 from rtface.ring import NONE_WORD

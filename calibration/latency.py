@@ -17,17 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _collect import (
-    Blinker,
-    Collector,
-    Frames,
-    open_light,
-    percentiles_us,
-    run,
-    script,
-    with_camera,
-)
+from _collect import Blinker, open_light, run, script, with_camera
 
+from rtface.accept.frames import Collector, Frames, percentiles_us
 from rtface.camera.synthetic import LIT
 from rtface.config import Rig, load_rig
 from rtface.flashes import Flashes, fit_flashes
@@ -88,13 +80,7 @@ def measure(rig: Rig, args: argparse.Namespace) -> tuple[Flashes, Frames, Blinke
         finally:
             blinker.end()
             light.close()
-    frames = collector.frames()
-    if not len(frames.host_ns):
-        raise UserError("no frame came")
-    warm = frames.host_ns > frames.host_ns[0] + int(1e9 * (WARM_UP_S - 2))
-    usual = int(np.bincount(frames.source[warm]).argmax())
-    kept = warm & (frames.source == usual) & np.isfinite(frames.grey)
-    frames = Frames(*(column[kept] for column in frames))
+    frames = collector.frames().settled(WARM_UP_S - 2)
     switches = np.array(blinker.switch_ns)
     return fit_flashes(switches, frames.exposure_ns, frames.grey), frames, blinker
 

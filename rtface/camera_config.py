@@ -111,6 +111,11 @@ class CameraBase(Section):
     latency: str | None = Field(
         None, min_length=1, description="file of calibration/latency.py, instead of delay_us"
     )
+    whiskers: str | None = Field(
+        None,
+        min_length=1,
+        description="file of `rtface calibrate whiskers`: azimuth and phase may be used",
+    )
     motion: MotionSection | None = Field(None, description="stream motion components, too")
     pupil: PupilSection | None = Field(None, description="stream the pupil, too")
     running: RunningSection | None = Field(None, description="stream a treadmill's shifts, too")

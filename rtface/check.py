@@ -19,12 +19,13 @@ from rtface.engine.bundle import Bundle, load_bundle
 from rtface.loop import Loop
 from rtface.publish import bind
 from rtface.rings import FrameRingWriter, ResultRingWriter
+from rtface.rules import decide
 from rtface.rules_config import rules_of
 from rtface.session.video import check_encoder
-from rtface.stages.make import make_stages
+from rtface.stages.make import Stages, make_stages
 from rtface.timing import timing_of
 from rtface.track import describe, estimator_for, face_mode
-from rtface.types import UserError
+from rtface.types import Ledger, Pose, UserError
 
 #: what is said of the ways to choose the part of a frame that is tracked
 FACE_MODES = {
@@ -97,7 +98,9 @@ def _check_camera(
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))
     stages = make_stages(rig.camera[name], name, bundle.names, info)
-    loop = Loop(rig, name, bundle.names, info, stages, dry=True) if rules_of(rig, name) else None
+    loop = None
+    if rules_of(rig, name):
+        loop = Loop(rig, name, bundle.names, info, stages, True, bundle.sha256)
     about = describe(rig, name, "check", bundle, info, started, stages, loop)
     ring = ResultRingWriter(
         name,
@@ -129,6 +132,14 @@ def _check_camera(
     for what, found in stages.about().items():
         if found:
             yield f"  {what}", _of_stage(what, found)
+    if loop:
+        p50_us, p99_us = np.percentile(_rules_us(loop, pose, stages), [50, 99])
+        yield (
+            "  rules",
+            f"{p50_us:.0f} us (p50), {p99_us:.0f} us (p99) for each frame, all together",
+        )
+        for notice in loop.rules.notices():  # a function that fails even now
+            yield "  note", f"rule {notice.rule}: {notice.what} on an empty frame: {notice.why}"
     for rule, told in (loop.about()["rules"] if loop else {}).items():
         yield (
             f"  rule {rule}",
@@ -142,6 +153,18 @@ def _check_camera(
     yield "  face", FACE_MODES[mode] + (", as this network expects" if whole else "")
     yield "  time per frame", f"{tracked_ms:.2f} ms of {period_ms:.2f} ms: {keeps_up}"
     yield "  published at", f"tcp://{rig.stream.host}:{rig.data_port(name)}"
+
+
+def _rules_us(loop: Loop, pose: Pose, stages: Stages, n: int = 200) -> list[float]:
+    """Return how long the rules take for each of some frames, us."""
+    signals = {name: array for stage in stages if stage for name, array in stage.signals.items()}
+    took = []
+    for i in range(n):
+        t = time.perf_counter_ns()
+        ledger = Ledger(i, 0, i, None, t, t, t, t, t, t, t, t, 0, 1, 0, 0, 0)
+        decide(loop.rules, ledger, pose, signals)
+        took.append((time.perf_counter_ns() - t) / 1e3)
+    return took
 
 
 def _of_stage(what: str, about: dict[str, Any]) -> str:

@@ -191,7 +191,8 @@ def parse_rig(data: dict[str, Any], source: str, folder: Path | None = None) -> 
 def _in_folder(camera: AnyCamera, folder: Path) -> AnyCamera:
     """Return a camera whose files are taken from ``folder``."""
     named = {
-        key: getattr(camera, key, None) for key in ("file", "latency", "sim_light", "producer")
+        key: getattr(camera, key, None)
+        for key in ("file", "latency", "sim_light", "producer", "whiskers")
     }
     update: dict[str, Any] = {
         key: str(folder / value) for key, value in named.items() if value is not None

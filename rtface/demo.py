@@ -43,7 +43,6 @@ LOOP = {
             "until": "1 sd",
             "output": "board",
             "pulse_ms": 10.0,
-            "hazard": True,
         }
     },
 }

@@ -82,6 +82,25 @@ def pass_masks(
         recorder.order("masks", t_host_ns=now, camera=process.camera, **report)
 
 
+def refuse_hazard(rig: Rig) -> None:
+    """Refuse to arm rules of hazard of a rig of whose acceptance nothing is known."""
+    for name, rule in rig.rule.items():
+        if rule.hazard:
+            raise UserError(
+                f"rule.{name}: hazard = true, and nobody looked whether its rig was accepted; run "
+                "it by: rtface run RIG.toml --armed"
+            )
+
+
+def pass_state(rig: Rig, acquire: Process, state: str, processes: Iterable[Process]) -> None:
+    """Tell the tracker of a camera with rules what the camera does now, if that is news."""
+    if acquire.counts.get("state") == state or not rules_of(rig, acquire.camera):
+        return
+    for process in processes:
+        if (process.role, process.camera) == ("track", acquire.camera):
+            process.order("camera", state=state)
+
+
 def pass_arming(rig: Rig, processes: Iterable[Process], order: str, seconds: str) -> None:
     """Have the trackers arm their rules (for some seconds), or disarm them.
 

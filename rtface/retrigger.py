@@ -74,14 +74,18 @@ def redecide(session: Session, camera: str, changed: Rig | None = None) -> Redec
     mine = [event for event in session.events if event.fields.get("camera") == camera]
     recorded = [_compared(e.fields) for e in mine if e.kind == "decision"]
     try:
-        notices = [
-            Notice(*(e.fields[name] for name in Notice._fields)) for e in mine if e.kind == "rules"
-        ]
+        notices = [_notice(e.fields) for e in mine if e.kind == "rules"]
     except KeyError as error:
         raise UserError(f"{session.path / layout.EVENTS}: rules: {error} is missing") from None
     again = [_compared(d.as_event()) for d in replay(rules, _frames(recording), notices)]
     first = next(iter(recording.results[0:1]["seq"].tolist()), 0)
     return Redecided(recorded, again, first == 0)
+
+
+def _notice(fields: dict[str, Any]) -> Notice:
+    """Return a recorded notice; KeyError names what is missing."""
+    told = {"frame_seq": -1, **fields}
+    return Notice(*(told[name] for name in Notice._fields))
 
 
 def _frames(recording: CameraSession) -> Iterator[Seen]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field, model_validator
 
-from rtface.camera_config import Section
+from rtface.camera_config import Box, Section
 
 #: names of signals, zones, rules and outputs
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
@@ -52,6 +52,12 @@ class OutputBase(Section):
         2.0, ge=0, le=1000, description="from the command to the light, at most, ms"
     )
     max_pulse_ms: float = Field(100.0, gt=0, le=60_000, description="no rule may ask for more, ms")
+    seen_box: Box | None = Field(
+        None, description="where the camera sees its light: left, top, width, height, px; accept"
+    )
+    seen_line: int | None = Field(
+        None, ge=0, le=31, description="input line of the camera that it is wired to; accept"
+    )
 
 
 class SerialSection(OutputBase):
@@ -196,6 +202,22 @@ class LoopSection(Section):
     silent_frames: int = Field(
         10, ge=2, le=10_000, description="disarmed when no frame came for so many periods"
     )
+    clock_err_ms: float | None = Field(
+        None,
+        gt=0,
+        le=10_000,
+        description="disarmed when exposure times may be wrong by more, ms; left out: when their "
+        "clock is lost for 2 s",
+    )
+    overload_frames: int = Field(
+        100, ge=2, le=1_000_000, description="frames over which overload is judged"
+    )
+    max_skipped: float = Field(
+        0.5, gt=0, le=1, description="disarmed when more of overload_frames were passed over"
+    )
+    rearm: Literal["never", "resume"] = Field(
+        "never", description="after a wait for triggers: stays disarmed, or as before it"
+    )
 
 
 class ClosedLoopRig(Protocol):
@@ -227,7 +249,7 @@ class ClosedLoop(Section):
                     raise ValueError(
                         f"{table} name '{name}' must be 1 to 31 of a-z, 0-9 and _, a letter first"
                     )
-        owner: dict[str, str | None] = {}
+        owner: dict[str, tuple[str, str | None]] = {}
         for name, rule in self.rule.items():
             output = self.output.get(rule.output)
             if output is None:
@@ -244,7 +266,14 @@ class ClosedLoop(Section):
                     f"rule.{name}: hazard = true needs a line that goes idle by itself, and "
                     f"output.{rule.output} (kind = '{output.kind}') does not; use kind = 'serial'"
                 )
-            if owner.setdefault(rule.output, rule.camera) != rule.camera:
+            other, camera = owner.setdefault(rule.output, (name, rule.camera))
+            if (camera is None) != (rule.camera is None):
+                with_camera, without = (name, other) if rule.camera else (other, name)
+                raise ValueError(
+                    f"rule.{without}.camera: is left out, and rule.{with_camera}, which fires "
+                    f"output.{rule.output}, too, names one; name it in both"
+                )
+            if camera != rule.camera:
                 raise ValueError(
                     f"rule.{name}: rules of two cameras fire output.{rule.output}; each camera "
                     "needs a line of its own"
@@ -274,6 +303,8 @@ LOOP_TEMPLATE = """\
 # max_pulse_ms = 100.0        # no rule may ask for more
 # latency_ms = 2.0            # from the command to the light, at most
 # light = true                # the camera may see it: frames meanwhile fire nothing
+# seen_box = [4, 4, 32, 32]   # for rtface accept: where its light is seen: left, top, width, height
+# seen_line = 1               # for rtface accept: input line of the camera that it is wired to
 
 # [rule.puff]
 # when = "whisk > 3 sd"       # one signal, < or >, one number; or python = "my_rule.py"
@@ -304,4 +335,8 @@ arm_s = 600.0                 # arming ends by itself
 light_step = 0.08             # the whole picture this much brighter or darker: nothing fires
 # seed = 1                    # of sham trials; new for each run if left out
 silent_frames = 10            # disarmed when no frame came for so many periods
+# clock_err_ms = 5.0          # disarmed when exposure times may be wrong by more
+overload_frames = 100         # disarmed when so many frames in a row were too old for a rule,
+max_skipped = 0.5             # or more than this part of so many were passed over
+rearm = "never"               # after a wait for triggers; "resume": armed as before it
 """

@@ -20,8 +20,10 @@ from rtface.orders import (
     masks_to_come,
     pass_arming,
     pass_masks,
+    pass_state,
     pass_to_recorder,
     pass_trigger,
+    refuse_hazard,
 )
 from rtface.process import ENDED, ChildDied, Process, Reports, spawn
 from rtface.publish import bind
@@ -43,6 +45,17 @@ class Supervisor:
     Use ``start``, then ``turn`` until it says that everything ended, then ``stop``, which must be
     called in every case.
 
+    Parameters
+    ----------
+    rig : Rig
+    label : dict, optional
+        ``subject`` and ``name`` of the session that is recorded, if one is.
+    armed : bool
+        Rules fire real lines, from the start on.
+    may_arm : callable, optional
+        Raises UserError where rules may not be armed with real lines; left out: rules of hazard
+        may not.
+
     Attributes
     ----------
     session : str
@@ -55,9 +68,16 @@ class Supervisor:
         What is not as it was asked for, and is no fault.
     """
 
-    def __init__(self, rig: Rig, label: dict[str, str] | None = None, armed: bool = False) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        label: dict[str, str] | None = None,
+        armed: bool = False,
+        may_arm: Callable[[], None] | None = None,
+    ) -> None:
         self.rig = rig
         self._armed = armed
+        self._may_arm = may_arm or (lambda: refuse_hazard(rig))
         self.faults: list[str] = []
         self.notes: list[str] = []
         self._label = label or {}
@@ -95,6 +115,8 @@ class Supervisor:
         UserError
             A camera, model or port cannot be used; the message names it.
         """
+        if self._armed:
+            self._may_arm()
         platform.sweep_stale()
         stream = self.rig.stream
         self._control = Control(self._context, stream.host, stream.control_port)
@@ -194,6 +216,8 @@ class Supervisor:
 
     def _count(self, process: Process, report: dict[str, Any]) -> None:
         """Keep a child's counts, and what is new in them."""
+        if process.role == "acquire":
+            pass_state(self.rig, process, str(report.get("state")), self.processes)
         process.counts = report
         fault = report.get("fault")
         if fault and fault not in self.faults:
@@ -271,6 +295,8 @@ class Supervisor:
         if order == "trigger":
             pass_trigger(self.rig, self.processes, fields["camera"])
         elif order in ("arm", "disarm"):
+            if order == "arm" and self._armed:
+                self._may_arm()
             pass_arming(self.rig, self.processes, order, fields.get("seconds", ""))
         else:
             pass_to_recorder(self._recorder, order, fields)
@@ -377,13 +403,14 @@ def run_rig(
     on_turn: Callable[[Supervisor], None] = lambda _: None,
     label: dict[str, str] | None = None,
     armed: bool = False,
+    may_arm: Callable[[], None] | None = None,
 ) -> Supervisor:
     """Run a rig until it ends, ``stop_asked`` says so, or ``seconds`` passed; return it stopped.
 
     ``label`` has the ``subject`` and ``name`` of the session that is recorded, if one is;
-    ``armed`` lets rules fire real lines, from the start on.
+    ``armed`` lets rules fire real lines, from the start on; ``may_arm`` as of ``Supervisor``.
     """
-    supervisor = Supervisor(rig, label, armed)
+    supervisor = Supervisor(rig, label, armed, may_arm)
     failed = True
     try:
         if supervisor.start(stop_asked, on_turn):

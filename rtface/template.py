@@ -35,6 +35,7 @@ nuisances = true              # flashes, scanning light in the pupil, a spout, a
 # delay_us = 0.0              # from the stamped moment to the delivery of the fastest frames
 # delay_err_us = 10000.0      # bound on its error; one frame period if left out
 # latency = "latency.json"    # measured (calibration/latency.py), instead of the two above
+# whiskers = "whiskers.json"  # of `rtface calibrate whiskers`: rules may use azimuth and phase
 
 # [camera.cam1.motion]        # motion energy and components (Facemap's motSVD), docs/motion.md
 # masks = "masks.npz"         # of `rtface calibrate motion`; without them: energy at once, and

@@ -144,7 +144,7 @@ def run(line: child.Line) -> None:
     stages = make_stages(rig.camera[camera], camera, bundle.names, info)
     loop = None
     if rules_of(rig, camera):
-        loop = Loop(rig, camera, bundle.names, info, stages, dry=not job.get("armed"))
+        loop = Loop(rig, camera, bundle.names, info, stages, not job.get("armed"), bundle.sha256)
     with closing(loop) if loop else nullcontext():
         _track(line, rig, camera, bundle, started, estimator, frames, stages, loop)
 
@@ -245,10 +245,13 @@ class _Between:
             if self._events:
                 self._events.write(event)
 
-    def arm(self, why: str) -> None:
-        """Let rules fire."""
+    def arm(self, ledger: Ledger) -> bool:
+        """Let rules fire from the start of the run; False: not yet, the clock is not good."""
+        if self._loop and not self._loop.may_arm(ledger):
+            return False
         if self._loop:
-            self._loop.obey({"cmd": "arm", "why": why})
+            self._loop.obey({"cmd": "arm", "why": "at the start of the run"})
+        return True
 
     def disarm(self, why: str) -> None:
         """Let nothing fire any more."""
@@ -321,8 +324,7 @@ def _loop(
             if ledger.flags & Flag.NEW_MASKS:
                 between.announce(ledger)
             if arming:
-                arming = False
-                between.arm("at the start of the run")
+                arming = not between.arm(ledger)
             seq = results.write(ledger, pose, signals)
             publisher.send(Result(seq, ledger, pose, signals))
             age_ns = ledger.t_done_ns - ledger.t_host_ns

@@ -343,9 +343,10 @@ def test_only_records_of_the_wall_clock_read_it() -> None:
         if "time.time(" in (text := path.read_text()) or "time.time_ns(" in text
     }
     # a session's name and beginning, its clock pairs, the status, when a repair was made, the
-    # hour in a bridge's line and in the remark that a face is gone, and what is said of this
-    # machine: none of them times a frame
+    # hour in a bridge's line and in the remark that a face is gone, when a rig was accepted, and
+    # what is said of this machine: none of them times a frame
     assert asking == {
+        "accept/record.py",
         "recorder.py",
         "session/writer.py",
         "run.py",

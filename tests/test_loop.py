@@ -46,6 +46,7 @@ sham = 0.2
 [loop]
 seed = 5
 silent_frames = 500
+max_skipped = 1.0
 light_step = 10
 """
 MOUSE = 'kind = "synthetic"\nwidth = 320\nheight = 240\nrate_hz = 100.0\n'

@@ -340,3 +340,26 @@ def test_the_firmwares_promises(orders: list[tuple[int, str, int]]) -> None:
     widths = [down - up for up, down in zip(ups, downs, strict=True)]
     assert all(width <= twin.max_pulse_us + 100 for width in widths)
     assert sum(widths) <= 0.2 * (now + 10_000_000) + len(widths) * 100
+
+
+def test_line_times_hold_though_we_are_kept_from_our_clock_after_writing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write = os.write
+
+    def slow(descriptor: int, data: bytes) -> int:
+        n = write(descriptor, data)
+        time.sleep(0.004)
+        return n
+
+    with board.running() as one:
+        monkeypatch.setattr(os, "write", slow)
+        line = output(one.port)
+        get_up(line)
+        events = [e for n in range(5) for e in fire(line, n, 2000)]
+        rises = one.rises()
+    told = [e.detail for e in events if e.what == "on"]
+    assert len(told) == len(rises) == 5
+    for detail, rise in zip(told, rises, strict=True):
+        # it says its time in whole us
+        assert -2000 <= rise - detail["line_ns"] <= detail["line_err_ns"] + 2_000_000

@@ -394,6 +394,9 @@ def test_rules_of_two_cameras() -> None:
     with pytest.raises(UserError, match=r"rule\.b\.camera: there is no camera 'cam2'"):
         check_rules(made, "cam1", ["cam1"], NAMES, LAYOUT, 0.01)
     rules["b"]["output"] = "laser"
+    with pytest.raises(ValueError, match=r"rule\.a\.camera: is left out, and rule\.b, which fires"):
+        loop(rules)
+    rules["a"]["camera"] = "cam1"
     with pytest.raises(ValueError, match="each camera needs a line of its own"):
         loop(rules)
 

@@ -23,6 +23,8 @@ from rtface.types import CameraCounts, CameraInfo, CameraState, Image, Lost, Sta
 #: where a simulated light shines, and how bright it is: grey values without and with it
 LIT = (slice(4, 36), slice(4, 36))
 DARK, BRIGHT = 20.0, 200.0
+#: bit of the input line that is high when the exposure begins in that light
+LIGHT_LINE = 2
 #: how long a simulated latch takes
 LATCH_NS = 4000
 _NOISE_SD = 3.0
@@ -109,11 +111,12 @@ class SyntheticCamera:
         due_ns = self._pacer.deadline_ns(frame_id)
         stamping = self._stamping
         exposure_ns = stamping.exposure_of(frame_id)
+        lines = int(self._line0_ns[0] <= due_ns < self._line0_ns[1])
         if self._light is not None:
             middle_ns = self._pacer.t0_ns + due_ns - stamping.delay_ns
             start_ns = middle_ns - exposure_ns // 2
+            lines |= LIGHT_LINE * round(self._light.fraction(start_ns, start_ns + 1))
             out[LIT] = DARK + BRIGHT * self._light.fraction(start_ns, start_ns + exposure_ns)
-        high = self._line0_ns[0] <= due_ns < self._line0_ns[1]
         now_ns = self._clock()
         if stamping.pairs and now_ns - self._paired_ns >= NS_PER_S:
             self._paired_ns = now_ns
@@ -123,7 +126,7 @@ class SyntheticCamera:
             frame_id,
             stamping.stamp(frame_id, due_ns),
             now_ns,
-            int(high),
+            lines,
             exposure_ns if stamping.exposure_ns is None else 0,
             self._pair,
         )

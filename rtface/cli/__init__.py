@@ -9,6 +9,7 @@ import typer
 
 from rtface import __version__
 from rtface.cli import (
+    accept,
     bridge,
     calibrate,
     cameras,
@@ -80,6 +81,7 @@ for _command in (
     prepare.init,
     cameras.cameras,
     prepare.check,
+    accept.accept,
     prepare.doctor,
     session.replay,
     session.plot,

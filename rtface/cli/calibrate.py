@@ -21,11 +21,6 @@ Kind = tuple[int, int, Sequence[tuple[int, int, int, int]], bool, bool, bool]
 app = typer.Typer(no_args_is_help=True, help="Make what a rig needs to know of recordings.")
 
 
-@app.callback()
-def _group() -> None:
-    pass  # keeps `calibrate motion` two words while there is one command
-
-
 @app.command()
 def motion(
     out: Annotated[Path, typer.Option(metavar="masks.npz", help="File to write.")],
@@ -94,6 +89,38 @@ def motion(
     for note in notes:
         print(f"note: {note}")
     print(f"masks {made.identity[:12]} -> {out}, picture {picture}")
+
+
+@app.command()
+def whiskers(
+    rig_file: Annotated[Path, typer.Argument(metavar="RIG.toml")] = Path("rig.toml"),
+    camera: Annotated[str, typer.Option(help="Which of its cameras.")] = "cam1",
+    seconds: Annotated[
+        float, typer.Option(min=15, help="How long to watch; the mouse has to whisk meanwhile.")
+    ] = 60.0,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write.")] = Path(
+        "whiskers.json"
+    ),
+) -> None:
+    """See whether whiskers are tracked well enough for azimuth and phase in rules.
+
+    Runs the rig's camera without its rules. Exit code 2 if they are not; the file is written
+    either way, and rules look at it.
+    """
+    from rtface.accept.whiskers import watch
+    from rtface.config import load_rig
+    from rtface.rules.gate import write_whiskers
+
+    found = watch(load_rig(rig_file), camera, seconds, stop_switch())
+    write_whiskers(out, found)
+    print(
+        f"{found.rate_hz:.0f} frames per second, {found.tracked:.1%} tracked; all whiskers known "
+        f"in {found.known:.1%}; they move {found.clear:.1f} times as much as they jitter, and "
+        f"together by {found.agreement:.2f}"
+    )
+    if fault := found.fault():
+        raise UserError(f"not good enough for azimuth and phase: {fault}")
+    print(f'good enough; {out} written: put  whiskers = "{out}"  under [camera.{camera}]')
 
 
 def _rois(texts: Sequence[str]) -> list[tuple[int, int, int, int]]:

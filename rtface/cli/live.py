@@ -147,6 +147,7 @@ def run(
     The cameras of several files run together, on one clock: names of cameras must differ, and the
     sections [engine], [stream], [ring] and [record] be the same or left out of all files but one.
     """
+    from rtface.accept.record import require_accepted
     from rtface.camera_config import VideoSection
     from rtface.config import Rig, load_rig
     from rtface.join import join_rigs
@@ -176,6 +177,7 @@ def run(
             on_turn=lambda supervisor: line.show(supervisor.status()),
             label=label,
             armed=armed,
+            may_arm=lambda: require_accepted(rigs),
         )
     print(summary(supervisor.status(), supervisor.unclean))
     _end(supervisor)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from rtface.types import UserError
 
-if TYPE_CHECKING:
-    from rtface.outputs import Output
-
 app = typer.Typer(no_args_is_help=True, help="Rules and the lines that they fire.")
 Control = Annotated[str, typer.Option(help="Control port of the run.")]
 DEFAULT_CONTROL = "tcp://127.0.0.1:5580"
-#: how long a line's answer is waited for, s
-ANSWER_S = 1.0
 
 
 @app.command()
@@ -91,10 +85,10 @@ def try_lines(
     pulse_ms: Annotated[float, typer.Option(min=0.1, max=1000, help="How long each is.")] = 5.0,
 ) -> None:
     """Fire every line of a rig file some times, for real, and report when it answered."""
-    import numpy as np
+    from contextlib import closing
 
+    from rtface.accept.lines import try_line
     from rtface.config import load_rig
-    from rtface.outputs import Pulse
     from rtface.outputs.make import make_outputs
 
     rig = load_rig(rig_file)
@@ -102,35 +96,5 @@ def try_lines(
         raise UserError(f"{rig_file}: has no [output.NAME]")
     for name, section in rig.output.items():
         width_us = round(min(pulse_ms, section.max_pulse_ms) * 1e3)
-        output = make_outputs(rig, [name], dry=False)[name]
-        sent: dict[int, int] = {}
-        answers: dict[int, int] = {}
-        notes: list[str] = []
-
-        try:
-            _poll(output, ANSWER_S, answers, notes)
-            for n in range(times):
-                if (t_ns := output.fire(Pulse(n, "test", -1, 0, width_us))) is not None:
-                    sent[n] = t_ns
-                _poll(output, max(0.05, 4e-6 * width_us), answers, notes)
-            _poll(output, ANSWER_S if len(answers) < len(sent) else 0, answers, notes)
-        finally:
-            output.close()
-        line = f"{name}: {section.kind}, {len(sent)} of {times} pulses sent"
-        if answers:
-            ms = np.array([answers[n] - sent[n] for n in answers if n in sent]) / 1e6
-            p50, worst = np.median(ms), ms.max()
-            line += f", {len(ms)} answered: p50 {p50:.2f}, longest {worst:.2f} ms"
-        print("; ".join([line, *dict.fromkeys(notes)]))
-
-
-def _poll(output: Output, seconds: float, answers: dict[int, int], notes: list[str]) -> None:
-    """Look after a line for so long; note when pulses were answered, and what was wrong."""
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        for event in output.poll(time.perf_counter_ns()):
-            if event.what == "on":
-                answers.setdefault(event.n, event.t_ns)
-            elif event.what in ("down", "refused", "lost", "note"):
-                notes.append(f"{event.what} {event.detail.get('why', '')}".strip())
-        time.sleep(0.0005)
+        with closing(make_outputs(rig, [name], dry=False)[name]) as output:
+            print(f"{name}: {section.kind}, {try_line(output, times, width_us).text()}")

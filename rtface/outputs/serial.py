@@ -77,11 +77,13 @@ class SerialOutput:
         """Order a pulse; see ``Output``."""
         if not self.up:
             return None
-        id = pulse.n & 0xFFFF
-        if not self._write(encode("P", id, pulse.width_us)):
+        id, data = pulse.n & 0xFFFF, encode("P", pulse.n, pulse.width_us)
+        # before: the board may answer while we are kept from looking at our clock
+        sent_ns = time.perf_counter_ns()
+        if not self._write(data):
             return None
         t_ns = time.perf_counter_ns()
-        self._fired[id] = pulse.n, pulse.width_us, t_ns
+        self._fired[id] = pulse.n, pulse.width_us, sent_ns
         return t_ns
 
     def idle(self) -> None:
@@ -120,8 +122,9 @@ class SerialOutput:
             return
         if self._greeted:
             self._count = self._count + 1 & 0xFFFF
-            if self._write(encode("K", self._count)):
-                self._asked[self._count] = time.perf_counter_ns()
+            data, sent_ns = encode("K", self._count), time.perf_counter_ns()
+            if self._write(data):
+                self._asked[self._count] = sent_ns
             self._due_ns = now_ns + self._keepalive_ns
         else:
             self._asked.clear()

@@ -98,8 +98,10 @@ class Board:
         self.credit_at = now
 
 
-def serve(options: dict[str, int]) -> None:
-    """Be a board until killed."""
+def serve(
+    options: dict[str, int], on_change: Callable[[int, int], None] = lambda _level, _ns: None
+) -> None:
+    """Be a board until killed; ``on_change`` gets every level of the line, and when, ns."""
     if sys.platform == "win32":
         raise SystemExit("there are no pseudo-terminals on Windows")
     import pty
@@ -129,7 +131,9 @@ def serve(options: dict[str, int]) -> None:
             os.write(master, data)
 
     def set_line(level: int) -> None:
-        print(level, time.perf_counter_ns(), flush=True)
+        t_ns = time.perf_counter_ns()
+        on_change(level, t_ns)
+        print(level, t_ns, flush=True)
 
     board, decode = Board(say, set_line, **options), Decoder()
     board.stuck = 1 + stuck
@@ -170,11 +174,13 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(**options: int) -> Iterator[Running]:
-    """Run a simulated board in another process."""
+def running(
+    program: tuple[str, ...] = ("-P", "-m", "rtface.outputs.twin"), **options: int
+) -> Iterator[Running]:
+    """Run a simulated board in another process; ``program``: another one that does ``main``."""
     words = [f"{key}={value}" for key, value in options.items()]
     popen = subprocess.Popen(
-        [sys.executable, "-P", "-m", "rtface.outputs.twin", *words],
+        [sys.executable, *program, *words],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -187,5 +193,10 @@ def running(**options: int) -> Iterator[Running]:
             one.stop()
 
 
+def options_of(words: Iterable[str]) -> dict[str, int]:
+    """Return ``key=value`` words as options."""
+    return {key: int(value) for key, _, value in (word.partition("=") for word in words)}
+
+
 if __name__ == "__main__":
-    serve({key: int(value) for key, _, value in (word.partition("=") for word in sys.argv[1:])})
+    serve(options_of(sys.argv[1:]))

@@ -15,6 +15,7 @@ class Notice(NamedTuple):
     rule: str  # empty: all
     why: str
     for_s: float = 0.0  # of "armed": for how long at most
+    frame_seq: int = -1  # the first frame that it holds for; -1: not known, see t_ns
 
     def as_event(self) -> dict[str, object]:
         """Return it as the map of an event."""

@@ -16,7 +16,7 @@ from rtface.rules.filters import MAX_GAP_S
 from rtface.rules.layout import Layout
 from rtface.rules.parse import Marked, parse_condition
 from rtface.rules.rule import LAST_STAGE
-from rtface.rules.signals import Known, Signal, Test
+from rtface.rules.signals import NOBODY_LOOKED, Known, Signal, Test
 from rtface.rules.units import ONE
 from rtface.rules.zones import box_corners
 from rtface.rules_config import ClosedLoop, RuleSection
@@ -53,6 +53,7 @@ def check_rules(
     keypoints: Sequence[str],
     layout: Layout,
     period_s: float,
+    no_whisking: str = NOBODY_LOOKED,
 ) -> dict[str, Compiled]:
     """Return the rules of a camera, compiled. Reads no file.
 
@@ -69,13 +70,15 @@ def check_rules(
         Of the camera's signals; ``layout_of(Stages.about())``.
     period_s : float
         Of the frames, nominal.
+    no_whisking : str
+        Why azimuth and phase are refused (``gate.why_not``), or empty.
 
     Raises
     ------
     UserError
         Names the key, the fault and the remedy; of expressions with the place marked.
     """
-    plain = _known(loop, keypoints, layout, period_s, 0.0)
+    plain = _known(loop, keypoints, layout, period_s, 0.0, no_whisking)
     for name in loop.signal:
         if name in layout:
             raise UserError(f"signal.{name}: every frame has a signal of that name; rename it")
@@ -98,20 +101,25 @@ def check_rules(
                     f"rules need {2 / MAX_GAP_S:g}: after {MAX_GAP_S:g} s without a value they "
                     "begin anew"
                 )
-            known = _known(loop, keypoints, layout, period_s, rule.min_score)
+            known = _known(loop, keypoints, layout, period_s, rule.min_score, no_whisking)
             found[name] = _compile(name, rule, known)
     return found
 
 
 def _known(
-    loop: ClosedLoop, keypoints: Sequence[str], layout: Layout, period_s: float, min_score: float
+    loop: ClosedLoop,
+    keypoints: Sequence[str],
+    layout: Layout,
+    period_s: float,
+    min_score: float,
+    no_whisking: str,
 ) -> Known:
     zones = {
         name: box_corners(*zone.box) if zone.box else list(zone.polygon or ())
         for name, zone in loop.zone.items()
     }
     named = {name: signal.expr for name, signal in loop.signal.items()}
-    return Known(keypoints, layout, named, zones, period_s, min_score)
+    return Known(keypoints, layout, named, zones, period_s, min_score, no_whisking)
 
 
 def _compile(name: str, rule: RuleSection, known: Known) -> Compiled:

@@ -14,7 +14,7 @@ from rtface.rules.functions import Sight
 from rtface.rules.layout import Layout, Stage
 from rtface.rules.light import LightGate
 from rtface.rules.rule import FIRED, Decision, Moment, Rule
-from rtface.rules.signals import Signal, Test
+from rtface.rules.signals import NOBODY_LOOKED, Signal, Test
 from rtface.rules.units import ONE
 from rtface.rules.user import UserRule, load_function
 from rtface.rules_config import ClosedLoop, RuleSection
@@ -48,6 +48,8 @@ class Rules:
     clock_ns : callable or None
         Times users' functions; None: nobody watches their budget (replay, where the record says
         when that happened).
+    no_whisking : str
+        Why azimuth and phase are refused (``gate.why_not``), or empty.
 
     Attributes
     ----------
@@ -74,8 +76,9 @@ class Rules:
         exposure_s: float,
         folder: Path = Path(),
         clock_ns: Callable[[], int] | None = time.perf_counter_ns,
+        no_whisking: str = NOBODY_LOOKED,
     ) -> None:
-        compiled = check_rules(loop, camera, cameras, keypoints, layout, period_s)
+        compiled = check_rules(loop, camera, cameras, keypoints, layout, period_s, no_whisking)
         self.seed, self._loop, self._clock_ns = seed, loop.loop, clock_ns
         self.about = {name: one.about() for name, one in compiled.items()}
         self._arming = Arming()
@@ -111,6 +114,25 @@ class Rules:
         return self._arming.since_ns is not None
 
     @property
+    def armed_until_ns(self) -> int:
+        """When arming ends by itself."""
+        return self._arming.until_ns
+
+    @property
+    def oldest_ns(self) -> Mapping[Stage, int]:
+        """By stage, the strictest ``max_age_ms`` of its rules, ns."""
+        return {
+            stage: min(round(rule.section.max_age_ms * 1e6) for rule in rules)
+            for stage, rules in self._by_stage.items()
+            if rules
+        }
+
+    @property
+    def _next_frame(self) -> int:
+        """The first frame that is not yet begun."""
+        return self._moment.frame_seq + 1
+
+    @property
     def counts(self) -> Mapping[str, Mapping[str, int]]:
         """How often each rule fired, would have (sham), was suppressed, or knew no value."""
         return {rule.name: rule.counts for rule in self._rules}
@@ -120,22 +142,26 @@ class Rules:
         for_s = self._loop.arm_s if for_s is None else min(for_s, self._loop.arm_s)
         self._arming.arm(t_ns, round(for_s * 1e9))
         self._last_frame_ns = t_ns  # silence counts from here
-        self._notices.append(Notice(t_ns, "armed", "", why, for_s))
+        self._notices.append(Notice(t_ns, "armed", "", why, for_s, self._next_frame))
 
     def disarm(self, t_ns: int, why: str) -> None:
         """Let nothing fire from ``t_ns`` on."""
         if self.armed:
             self._arming.disarm()
-            self._notices.append(Notice(t_ns, "disarmed", "", why))
+            self._notices.append(Notice(t_ns, "disarmed", "", why, 0.0, self._next_frame))
 
     def disarm_rule(self, rule: str, t_ns: int, why: str) -> None:
-        """Let one rule never fire again: its function failed; also from the record, in replay."""
+        """Let one rule never fire again, from this frame on: its function failed.
+
+        Also from the record, in a replay, before that frame.
+        """
         for one in self._rules:
             if one.name == rule and not one.broken:
                 one.broken = why
                 if user := self._users.get(rule):
                     user.broken = why
-                self._notices.append(Notice(t_ns, "rule disarmed", rule, why))
+                frame_seq = self._moment.frame_seq
+                self._notices.append(Notice(t_ns, "rule disarmed", rule, why, 0.0, frame_seq))
 
     def watch(self, now_ns: int, waiting: bool = False) -> None:
         """Disarm if no frame comes; call it in every turn of the loop.

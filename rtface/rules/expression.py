@@ -12,13 +12,18 @@ from rtface.rules import functions
 from rtface.rules.arithmetic import ARITHMETIC
 from rtface.rules.filters import Exponential, OneEuro, Scorer
 from rtface.rules.functions import Stateful
+from rtface.rules.gate import EYE, NOSE
 from rtface.rules.parse import Marked, parse, suggestion
 from rtface.rules.signals import Known, Signal, Test, constant, joined
 from rtface.rules.tree import Call, Condition, Name, Number, Point, Tree
 from rtface.rules.units import ONE, PX, RAD, SD, S, Unit
+from rtface.rules.whisk import Kind, Oscillator
 
 #: time constant of the filter behind ``forecast`` where none is given, s
 FOLLOW_S = 0.005
+#: functions that ask for well tracked whiskers; those of a swing
+SWINGS: dict[str, Kind] = {"phase": "phase", "amplitude": "amplitude", "setpoint": "setpoint"}
+WHISKING = ("azimuth", *SWINGS)
 
 
 def compile_text(text: str, known: Known, within: tuple[str, ...] = ()) -> Signal:
@@ -148,7 +153,9 @@ class _Compiler:
 
     def _call(self, tree: Call) -> Signal:
         function, arguments = tree.function, tree.arguments
-        if function in ("speed", "distance", "angle"):
+        if function in WHISKING and self._known.no_whisking:
+            self.fault(tree, f"{function} {self._known.no_whisking}")
+        if function in ("speed", "distance", "angle", "azimuth"):
             return self._of_points(tree)
         if function == "depth":
             return self._depth(tree)
@@ -188,8 +195,18 @@ class _Compiler:
             return Signal(speed.read, PX.over(S), 0.0, points=points, delay_s=late, parts=(speed,))
         if tree.function == "distance":
             return Signal(functions.distance(rows[0], rows[1], score), PX, 0.0, points=points)
-        read = functions.angle(rows[0], rows[1], rows[2], score)
-        return Signal(read, RAD, 0.0, math.pi, points=points)
+        if tree.function == "angle":
+            read = functions.angle(rows[0], rows[1], rows[2], score)
+            return Signal(read, RAD, 0.0, math.pi, points=points)
+        names = self._known.keypoints
+        if missing := {NOSE, EYE} - set(names):
+            self.fault(
+                tree, f"azimuth needs the face's axis, and the network has no {min(missing)}"
+            )
+        axis = names.index(NOSE), names.index(EYE)
+        azimuth = functions.Azimuth(rows[0], rows[1:], *axis, score)
+        points = points.union(axis)
+        return Signal(azimuth.read, RAD, 0.0, math.pi, points=points, parts=(azimuth,))
 
     def _depth(self, tree: Call) -> Signal:
         row, zone = self._row(tree.arguments[0]), tree.arguments[1]
@@ -209,6 +226,17 @@ class _Compiler:
         if not least_s <= found.value <= most_s:
             self.fault(tree, f"this time has to be {least_s:g} s to {most_s:g} s")
         return found.value
+
+    def _swing(self, tree: Call, inner: list[Signal]) -> tuple[float, float, float]:
+        """Return cycle, frame period and least amplitude of a swing."""
+        period_s, arguments = self._known.period_s, tree.arguments
+        cycle_s, least = self._time(arguments[1], inner[1], 4 * period_s, 2.0), 0.0
+        if inner[2:]:
+            self.same_unit(arguments[2], inner[0], inner[2])
+            if inner[2].value is None or inner[2].value < 0:
+                self.fault(arguments[2], "an amplitude is needed here, such as 2 deg")
+            least = inner[2].value or 0.0
+        return cycle_s, period_s, least
 
     def _stateful(self, tree: Call, inner: list[Signal]) -> Signal:
         signal, arguments, function = inner[0], tree.arguments, tree.function
@@ -234,6 +262,16 @@ class _Compiler:
                 self.fault(arguments[2], "a speed above 0 is needed here")
             assert speed.value is not None
             part = functions.Filtered(signal.read, OneEuro(delay_s, speed.value))
+        elif function in SWINGS:
+            kind = SWINGS[function]
+            made = Oscillator(kind, *self._swing(tree, inner))
+            part = functions.Filtered(signal.read, made)
+            if kind == "phase":
+                unit, low, high = RAD, -math.pi, math.pi
+            else:
+                delay_s = made.delay_s
+                low = 0.0 if kind == "amplitude" else low
+                high = math.inf if kind == "amplitude" else high
         else:
             ahead_s = self._time(arguments[1], inner[1], 0.0, 0.1)
             follow_s = self._time(arguments[2], inner[2], 1e-3, 1) if inner[2:] else FOLLOW_S

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from rtface.rules import zones
-from rtface.rules.filters import MAX_GAP_S, NAN, Kalman
+from rtface.rules.filters import MAX_GAP_S, NAN, Exponential, Kalman
 from rtface.types import NO_SIGNALS, Float32Array, Ledger, Pose, Signals
 
 
@@ -142,6 +142,59 @@ class Speed:
         if sight.learn:
             self._t_s, self._x, self._y = sight.t_s, x, y
         return speed
+
+
+class Azimuth:
+    """How far forward whiskers point, 0 to pi.
+
+    The mean over the whiskers of the angle at ``base`` between the way to the whisker's point and
+    the face's axis from the nose to the eye: 0 points backwards along it, pi forwards. The head is
+    fixed, so base and axis are followed slowly: neither a sniff nor a lick is a whisk.
+
+    Parameters
+    ----------
+    base, nose, eye : int
+        Rows of keypoints.
+    whiskers : sequence of int
+    min_score : float
+    """
+
+    #: time constant of base and axis, s
+    SLOW_S = 2.0
+
+    def __init__(
+        self, base: int, whiskers: Sequence[int], nose: int, eye: int, min_score: float
+    ) -> None:
+        self._rows, self._whiskers = (base, nose, eye), tuple(whiskers)
+        self._min_score = min_score
+        self._slow = [Exponential(self.SLOW_S) for _ in range(4)]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._known = False
+        for one in self._slow:
+            one.reset()
+
+    def read(self, sight: Sight) -> float:
+        """Return the azimuth."""
+        points = sight.points
+        if not all(points[row][2] >= self._min_score for row in (*self._rows, *self._whiskers)):
+            return NAN
+        base, nose, eye = (points[row] for row in self._rows)
+        now = (base[0], base[1], eye[0] - nose[0], eye[1] - nose[1])
+        if sight.learn:
+            for one, value in zip(self._slow, now, strict=True):
+                one.update(sight.t_s, value)
+            self._known = True
+        if not self._known:
+            return NAN
+        x, y, back_x, back_y = (one.x for one in self._slow)
+        total = 0.0
+        for row in self._whiskers:
+            dx, dy = points[row][0] - x, points[row][1] - y
+            total += abs(math.atan2(dx * back_y - dy * back_x, dx * back_x + dy * back_y))
+        return total / len(self._whiskers)
 
 
 class Rate:

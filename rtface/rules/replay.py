@@ -36,11 +36,18 @@ def replay(rules: Rules, frames: Iterable[Seen], notices: Iterable[Notice]) -> I
     coming = iter(notices)
     notice = next(coming, None)
     for frame in frames:
-        while notice is not None and notice.t_ns <= frame.ledger.t_infer_ns:
+        while notice is not None and _holds(notice, frame.ledger):
             _apply(rules, notice)
             notice = next(coming, None)
         yield from decide(rules, frame.ledger, frame.pose, frame.signals, **frame.light)
         rules.notices()
+
+
+def _holds(notice: Notice, ledger: Ledger) -> bool:
+    """Return whether it was so when this frame was decided."""
+    if notice.frame_seq >= 0:
+        return notice.frame_seq <= ledger.frame_seq
+    return notice.t_ns <= ledger.t_infer_ns  # recorded before notices named their frame
 
 
 def _apply(rules: Rules, notice: Notice) -> None:

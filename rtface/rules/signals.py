@@ -12,6 +12,9 @@ from rtface.rules.layout import Layout, Stage
 from rtface.rules.units import Unit
 from rtface.rules.zones import Corner
 
+#: why azimuth and phase are refused where nobody says whether whiskers are tracked well
+NOBODY_LOOKED = "needs whiskers that are tracked well, and nobody looked"
+
 
 @dataclass(frozen=True, slots=True)
 class Signal:
@@ -72,6 +75,8 @@ class Known:
         Of the frames, nominal.
     min_score : float
         A keypoint below it is not known.
+    no_whisking : str
+        Why azimuth and phase are refused, or empty.
     """
 
     keypoints: Sequence[str]
@@ -80,6 +85,7 @@ class Known:
     zones: Mapping[str, Sequence[Corner]] = field(default_factory=dict)
     period_s: float = 0.01
     min_score: float = 0.0
+    no_whisking: str = NOBODY_LOOKED
 
 
 class Test(NamedTuple):
