@@ -7,6 +7,8 @@ both run in processes of their own and write down ``perf_counter_ns``.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -154,6 +156,8 @@ def bench_rules(n: int) -> list[dict[str, Any]]:
     return rows
 
 
+#: until there are masks, s
+WARM_UP_S = 28.0
 WHOLE = """
 [camera.cam1]
 kind = "synthetic"
@@ -173,6 +177,7 @@ port = "{port}"
 light = false
 [rule.{rule}]
 python = "always.py"
+budget_us = 100000
 output = "laser"
 pulse_ms = 1
 refractory_ms = 18
@@ -190,24 +195,38 @@ max_skipped = 1.0
 
 def bench_whole(rate_hz: float, seconds: float) -> list[dict[str, Any]]:
     """Run everything a rig runs, and fire a simulated board from its last rule."""
+    began = round(WARM_UP_S * rate_hz)
     with tempfile.TemporaryDirectory() as name, board.running(max_duty=1000) as one:
+        with contextlib.suppress(PermissionError):  # a real one shares its processor with nobody
+            os.setpriority(os.PRIO_PROCESS, one.popen.pid, -15)
         folder = Path(name)
         (folder / "always.py").write_text(
-            "def rule(ledger, *_):\n    return ledger.frame_seq > 9\n"
+            "def rule(ledger, *_):\n"
+            f"    return ledger.frame_seq % 5 > 0 and ledger.frame_seq > {began}\n"
         )
         (folder / "rig.toml").write_text(WHOLE.format(rate_hz=rate_hz, port=one.port, rule=RULE))
         with Drill(load_rig(folder / "rig.toml"), "cam1", lambda: False) as drill:
-            drill.go_on(30.0)  # until there are masks
-            began = max(drill._ledgers)
+            drill.go_on(WARM_UP_S + 2)
             if not any(ledger.flags & Flag.NEW_MASKS for ledger in drill._ledgers.values()):
-                raise SystemExit("no motion components after 30 s")
+                raise SystemExit("no motion components in time")
             drill.go_on(seconds)
         frames = [ledger for seq, ledger in drill._ledgers.items() if seq > began]
         fired = [f for f in drill.fired() if f.ledger.frame_seq > began and f.line_ns]
+    downs = [e["why"] for e in drill.events if e["kind"] == "line" and e["what"] == "down"]
+    if downs:  # what was fired until then counts
+        print(f"the board was given up after {len(fired)} pulses: {downs}")
+    if len(fired) < 20:
+        whys = [e["why"] for e in drill.events if e["kind"] == "rules"]
+        raise SystemExit(f"only {len(fired)} pulses were told of: {whys}")
     host = np.array([ledger.t_host_ns for ledger in frames])
     sent = np.array([f.ledger.t_host_ns for f in fired])
     skipped = frames[-1].skipped - frames[0].skipped
-    about = {"frames/s": int(rate_hz), "tracked": len(frames), "skipped": skipped}
+    about = {
+        "frames/s": int(rate_hz),
+        "tracked": len(frames),
+        "skipped": skipped,
+        "pulses": len(fired),
+    }
     ways = {
         "keypoints, and rules of them": np.array([one.t_infer_ns for one in frames]) - host,
         "all rules decided": np.array([one.t_rules_ns for one in frames]) - host,

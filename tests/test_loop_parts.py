@@ -16,7 +16,7 @@ from rtface import platform
 from rtface.config import Rig, load_rig, parse_rig
 from rtface.event_ring import EventRingReader, EventRingWriter
 from rtface.join import join_rigs
-from rtface.orders import pass_arming
+from rtface.orders import pass_arming, pass_state
 from rtface.pupil.record import FIELDS
 from rtface.rules_config import rules_of
 from rtface.session.signals import check_signals
@@ -101,6 +101,29 @@ def test_disarming_reaches_every_tracker_that_listens(tmp_path: Path) -> None:
     for seconds in ("x", "0", "-1", "1e9"):
         with pytest.raises(UserError, match="seconds"):
             pass_arming(joined, [], "arm", seconds)
+
+
+def test_what_a_camera_does_is_told_to_its_own_tracker_once(tmp_path: Path) -> None:
+    joined = join_rigs(
+        [rig(tmp_path, "cam1", "led", "blink"), rig(tmp_path, "cam2", "laser", "puff")]
+    )
+    bare = joined.model_copy(update={"rule": {}})
+    told: list[tuple[str, str]] = []
+
+    def process(role: str, camera: str, state: str = "running") -> Any:
+        def order(cmd: str, **fields: Any) -> bool:
+            told.append((camera, fields["state"]))
+            return True
+
+        return SimpleNamespace(role=role, camera=camera, order=order, counts={"state": state})
+
+    trackers = [process("track", "cam1"), process("track", "cam2")]
+    pass_state(joined, process("acquire", "cam2"), "running", trackers)
+    pass_state(bare, process("acquire", "cam2"), "gone", trackers)
+    assert told == []
+    pass_state(joined, process("acquire", "cam2"), "gone", trackers)
+    pass_state(joined, process("acquire", "cam2", "gone"), "running", trackers)
+    assert told == [("cam2", "gone"), ("cam2", "running")]
 
 
 @pytest.mark.parametrize("kind", ['kind = "seriel"', "x = 1"])

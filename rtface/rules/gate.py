@@ -22,7 +22,7 @@ FORMAT = 1
 NOSE, EYE = "nose(tip)", "eye(front)"
 WHISKER = "whisker"
 #: what has to be kept: frames per second; parts of the frames; correlation; amplitude over noise
-RATE_HZ, TRACKED, KNOWN, AGREEMENT, CLEAR = 100.0, 0.9, 0.95, 0.6, 3.0
+RATE_HZ, TRACKED, KNOWN, AGREEMENT, CLEAR = 98.0, 0.9, 0.95, 0.6, 3.0
 #: a keypoint below this score is not known
 MIN_SCORE = 0.3
 #: of one window, and what is slower than a whisk, s
