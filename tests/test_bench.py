@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -217,3 +218,30 @@ def test_sync(tmp_path: Path) -> None:
     for row in results["rows"]:
         assert row["wrong"] == 0
         assert row["exact" if "coded" in row["sessions"] else "refused"] == row["n"] > 3
+
+
+def printed(name: str, *options: str) -> str:
+    """Run a bench that prints and writes nothing; return what it printed."""
+    command = [sys.executable, ROOT / "bench" / f"{name}.py", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(120)
+def test_many() -> None:
+    said = printed("many", "--turns", "1", "--frames", "100", "--videos", "2")
+    found = re.search(r"two workers were (\S+) times as fast as one, and are (\S+) times", said)
+    assert found, said
+    assert 0.1 < float(found[2]) < 10
+
+
+@pytest.mark.timeout(120)
+def test_exports() -> None:
+    said = printed("exports", "--frames", "3000", "--components", "5")
+    rows = re.findall(r"^(\S+) +(\d+) rows, \d+ s, peak (\d+) MB, files (\d+) MB$", said, re.M)
+    assert [row[0] for row in rows] == ["nwb", "csv", "parquet", "h5", "dlc.csv", "facemap"]
+    for _, n, peak_mb, size_mb in rows:
+        assert int(n) in (2995, 3000)  # results, or frames
+        assert 20 < int(peak_mb) < 1000
+        assert 0 <= int(size_mb) < 20

@@ -276,8 +276,9 @@ def test_a_demo_session_opens_everywhere(tmp_path: Path) -> None:
         rows = np.searchsorted(held, results["frame_seq"])
         for i, name in enumerate(BODYPARTS):
             if name in camera.names:
-                x = results["keypoints"][:, camera.names.index(name), 0]
-                assert_same(there.arrays["keypoints"][0, i][rows].astype(np.float32), x)
+                wanted = results["keypoints"][:, camera.names.index(name)]
+                found = there.arrays["keypoints"][:, i].T[rows].astype(np.float32)
+                assert_same(found, wanted)
         assert there.told["window"]["rois"] == [0, 2]
         assert there.told["window"]["traces"] == ["pupil0", "blink0"]
         assert np.isfinite(there.arrays["window_traces"]).all()

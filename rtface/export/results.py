@@ -46,8 +46,9 @@ class Times(NamedTuple):
     first : int
         ``frame_seq`` of the first; the others follow without gaps.
     exposure_ns : ndarray (N,) int64
-        Midpoints in the rig's clock, ns: the tracker's where a frame was tracked, else its
-        delivery less what lay between the two for the frames around it; -2^63: not known.
+        Midpoints in the rig's clock, ns: the tracker's where a frame was tracked, else by the
+        camera's clock between the tracked ones around it; where that cannot be, its delivery less
+        what lay between the two for those. -2^63: not known.
     """
 
     first: int
@@ -60,15 +61,17 @@ class Times(NamedTuple):
 
 
 def times_of(frames: RecordFile, results: RecordFile) -> Times:
-    """Return the times of all frames; 40 bytes of memory for each while it works."""
+    """Return the times of all frames; 60 bytes of memory for each while it works."""
     n = len(frames)
     if not n:
         return Times(0, np.zeros(0, np.int64))
     first = int(frames[0:1]["frame_seq"][0])
-    host, exposure = np.full((2, n), NONE_WORD, np.int64)
+    host, camera, segment, exposure = np.full((4, n), NONE_WORD, np.int64)
     at = 0
     for rows in frames.chunks():
-        host[at : at + len(rows)] = rows["t_host_ns"]
+        part = slice(at, at + len(rows))
+        host[part], camera[part] = rows["t_host_ns"], rows["t_camera_ns"]
+        segment[part] = rows["segment"]
         at += len(rows)
     for rows in results.chunks():
         own = rows[(rows["seq"] >= 0) & (rows["frame_seq"] - first < n)]
@@ -77,12 +80,28 @@ def times_of(frames: RecordFile, results: RecordFile) -> Times:
     known = exposure != NONE_WORD
     without = np.flatnonzero(delivered & ~known)
     both = np.flatnonzero(delivered & known)
-    if both.size and without.size:
-        lag = np.interp(without, both, (host[both] - exposure[both]).astype(float))
-        exposure[without] = host[without] - lag.astype(np.int64)
-    else:
+    if not (both.size and without.size):
         exposure[without] = host[without]
+        return Times(first, exposure)
+    exposure[without] = _between(without, both, host, exposure)
+    # a frame is passed over when something stood still, and then its delivery is late
+    timed = np.flatnonzero(delivered & known & (camera != NONE_WORD))
+    here = np.searchsorted(timed, without)
+    inside = (here > 0) & (here < len(timed)) & (camera[without] != NONE_WORD)
+    own, here = without[inside], here[inside]
+    same = (segment[timed[here - 1]] == segment[own]) & (segment[timed[here]] == segment[own])
+    exposure[own[same]] = _between(own[same], timed, camera, exposure)
     return Times(first, exposure)
+
+
+def _between(at: Int64Array, seen: Int64Array, clock: Int64Array, times: Int64Array) -> Int64Array:
+    """Return times of frames by a clock, whose lead over them is known of others and drifts."""
+    if not len(at):
+        return at
+    lead = clock[seen] - times[seen]
+    drift = np.interp(at, seen, (lead - lead[0]).astype(float))  # small: floats hold it to 1 ns
+    found: Int64Array = clock[at] - lead[0] - drift.astype(np.int64)
+    return found
 
 
 def by_frame(frames: RecordFile, results: RecordFile) -> Iterator[tuple[Records, Records]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -111,7 +112,8 @@ def window(h5: Path, video: Path, proc: Path | None) -> tuple[dict[str, Any], di
     return told, arrays
 
 
-def main(folder: Path, name: str) -> None:
+def main(folder: Path, name: str, temporary: Path) -> None:
+    """Read, write what was found, and end the process."""
     h5, file = folder / f"{name}_FacemapPose.h5", folder / f"{name}_proc.npy"
     (video,) = (path for path in folder.glob(f"{name}.*") if path.suffix in VIDEOS)
     told, arrays = pose(h5, video)
@@ -131,9 +133,13 @@ def main(folder: Path, name: str) -> None:
         application.processEvents()
     (folder / f"{name}_read.json").write_text(json.dumps(told))
     np.savez(folder / f"{name}_read.npz", **arrays)
+    # all is written: not through the end of Qt, which crashes now and then
+    shutil.rmtree(temporary)
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
-        os.environ["HOME"] = str(home(Path(temporary)))
-        main(Path(sys.argv[1]), sys.argv[2])
+    temporary = Path(tempfile.mkdtemp())
+    os.environ["HOME"] = str(home(temporary))
+    main(Path(sys.argv[1]), sys.argv[2], temporary)
