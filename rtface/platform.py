@@ -283,10 +283,10 @@ def suspended_ns() -> int:
     return 0
 
 
-def step_back() -> None:
-    """Let other processes of the machine go first when they want the same core."""
+def step_back(by: int = 5) -> None:
+    """Let other processes of the machine go first when they want the same core (``nice``)."""
     if sys.platform != "win32":
-        os.nice(5)
+        os.nice(by)
 
 
 def store_barrier() -> None:

@@ -74,8 +74,10 @@ class Supervisor:
         label: dict[str, str] | None = None,
         armed: bool = False,
         may_arm: Callable[[], None] | None = None,
+        page: dict[str, Any] | None = None,
     ) -> None:
         self.rig = rig
+        self._page = page
         self._armed = armed
         self._may_arm = may_arm or (lambda: refuse_hazard(rig))
         self.faults: list[str] = []
@@ -102,6 +104,8 @@ class Supervisor:
             "status": f"tcp://{stream.host}:{stream.status_port}",
             "data": {c: f"tcp://{stream.host}:{rig.data_port(c)}" for c in rig.camera},
         }
+        if page:
+            page["control"] = self.endpoints["control"]
 
     def start(
         self,
@@ -152,6 +156,9 @@ class Supervisor:
             }
             self._recorder = spawn("record", "", job, self._reports)
             self.processes.append(self._recorder)
+        if self._page:
+            job = {"settings": self._page, "wake": None}
+            self.processes.append(spawn("view", "", job, self._reports))
 
     def _until_running(
         self, stop_asked: Callable[[], bool], on_turn: Callable[[Supervisor], None]
@@ -170,7 +177,8 @@ class Supervisor:
                     raise ChildDied(f"{late}: not ready after {READY_TIMEOUT_S:.0f} s")
             return True
 
-        if not wait_for(lambda process: process.state != "starting", self.processes):
+        needed = [process for process in self.processes if process.role != "view"]
+        if not wait_for(lambda process: process.state != "starting", needed):
             return False
         acquires = [process for process in self.processes if process.role == "acquire"]
         for process in acquires:
@@ -239,6 +247,9 @@ class Supervisor:
         if process.role == "warm":
             self._remark(process.error or f"{process.name} ended with exit code {code}")
             return
+        if process.role == "view":  # nothing hangs on it
+            self.notes.append(f"no page: {process.error or f'it ended with exit code {code}'}")
+            return
         if process.error and code == 2 and not recording:
             raise UserError(process.error)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
@@ -248,6 +259,11 @@ class Supervisor:
             self.faults.append(f"{why}; the stream went on, 'rtface session repair' mends the rest")
             return
         raise ChildDied(f"{why}; the run was stopped")
+
+    @property
+    def page(self) -> Process | None:
+        """The process of the live page, if there is one."""
+        return next((p for p in self.processes if p.role == "view"), None)
 
     @property
     def ended(self) -> bool:
@@ -305,7 +321,7 @@ class Supervisor:
         """Return what ``status.`` says: counts, ages, lifecycle and the two clocks together."""
         cameras: dict[str, Any] = {name: {} for name in self.rig.camera}
         for process in self.processes:
-            if process is not self._recorder:
+            if process.camera:
                 cameras[process.camera].update(process.counts)
         recorder = self._recorder
         return {
@@ -340,12 +356,13 @@ class Supervisor:
             deadline = time.monotonic() + STOP_GRACE_S
             acquires = [p for p in self.processes if p.role == "acquire"]
             others = [p for p in self.processes if p is not self._recorder]
+            first = [p for p in others if p.role in ("acquire", "view")]
             # Acquisition first: that closes its ring, and a tracker which has read a closed ring
             # to its end stops with exact counts.
             for process in self.processes:
                 if process.state == "starting":  # nothing in it is worth waiting for
                     process.kill()
-            _order_stop(others if failed else acquires)
+            _order_stop(others if failed else first)
             self._wait_for(acquires, deadline - 0.7)
             self._wait_for(others, deadline - 0.4)
             _order_stop(others)
@@ -404,13 +421,15 @@ def run_rig(
     label: dict[str, str] | None = None,
     armed: bool = False,
     may_arm: Callable[[], None] | None = None,
+    page: dict[str, Any] | None = None,
 ) -> Supervisor:
     """Run a rig until it ends, ``stop_asked`` says so, or ``seconds`` passed; return it stopped.
 
     ``label`` has the ``subject`` and ``name`` of the session that is recorded, if one is;
     ``armed`` lets rules fire real lines, from the start on; ``may_arm`` as of ``Supervisor``.
+    ``page`` are the settings of the live page; None: there is none.
     """
-    supervisor = Supervisor(rig, label, armed, may_arm)
+    supervisor = Supervisor(rig, label, armed, may_arm, page)
     failed = True
     try:
         if supervisor.start(stop_asked, on_turn):

@@ -196,7 +196,9 @@ def _track(
         line.report("ready", model=bundle.name, runtime=started.label)
         if stages.motion and stages.motion.note:
             line.report("note", text=f"camera {camera}: {stages.motion.note}")
-        between = _Between(line, stages.motion, loop, publisher, events, meta, info)
+        section = rig.camera[camera].motion
+        masks_file = section.masks if section else None
+        between = _Between(line, stages.motion, loop, publisher, events, meta, info, masks_file)
         wake = Wake(line.job["wake"])
         _loop(line, frames, tracker, estimator.finder, results, publisher, between, wake)
 
@@ -213,17 +215,20 @@ class _Between:
         events: EventRingWriter | None,
         meta: dict[str, Any],
         info: CameraInfo,
+        masks_file: str | None,
     ) -> None:
         self._line, self._motion, self._loop = line, motion, loop
         self._publisher, self._events, self._meta = publisher, events, meta
         self._shape = info.height, info.width
-        self._path = ""
+        #: where the masks lie
+        self._path: str | None = masks_file
 
     def state(self) -> dict[str, Any]:
         """Return what the status says: the masks' identity, the rules."""
         motion = self._meta["motion"]
         return {
             "masks": motion["masks"] if motion else None,
+            "masks_file": self._path,
             "loop": self._loop and self._loop.state(),
         }
 
@@ -270,7 +275,7 @@ class _Between:
     def _load(self) -> None:
         assert self._motion is not None
         try:
-            self._motion.replace(load_masks(Path(self._path), self._shape))
+            self._motion.replace(load_masks(Path(str(self._path)), self._shape))
         except UserError as error:
             self._line.report("note", text=f"no motion components: {error}")
 

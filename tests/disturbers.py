@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from programs import Program
+from conftest import free_ports
+from programs import RTFACE, Program
 
 #: one block is 500 frames at 200 Hz: enough for a median; more blocks say more than longer ones
 BLOCK_S = 2.5
@@ -155,6 +156,43 @@ for line in sys.stdin:
     for one in dealers:
         one.close()
     print(json.dumps(sent), flush=True)
+"""
+
+# Ten pages, as the browser's connection is one: eight answer at once, one takes what comes and
+# never answers, one answers late as on a slow link. "on" connects them, "off" says what they got
+# and ends them. At the lowest priority, as they stand for other machines.
+VIEWERS = """
+import contextlib, json, os, sys, threading, time
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+os.nice(19)
+def view(socket, number, counts):
+    try:
+        socket.send('{"do": "watch", "camera": "cam1"}')
+        for message in socket:
+            if isinstance(message, str):
+                continue
+            counts[number][message[0] - 1] += 1
+            if number == 0:
+                continue
+            if number == 1:
+                time.sleep(0.5)
+            what = "picture" if message[0] == 1 else "rows"
+            socket.send(json.dumps({"do": "got", "what": what}))
+    except ConnectionClosed:
+        pass
+print("ready", flush=True)
+for line in sys.stdin:
+    if line == "on\\n":
+        counts = [[0, 0] for _ in range(10)]
+        stack = contextlib.ExitStack()
+        for number in range(10):
+            connecting = connect(sys.argv[1], compression=None, max_size=None)
+            socket = stack.enter_context(connecting)
+            threading.Thread(target=view, args=(socket, number, counts), daemon=True).start()
+    else:
+        print(json.dumps([pictures for pictures, _ in counts]), flush=True)
+        stack.close()
 """
 
 
@@ -312,6 +350,52 @@ class Killed:
 
     def close(self) -> None:
         self._nursery.end()
+
+
+class Viewers:
+    """Ten viewers of the live page, one of them stalled, one slow; the page runs all the time."""
+
+    lead_s = 1.0
+
+    def __init__(self, folder: Path, program: Program) -> None:
+        port = free_ports(1)[0]
+        self.page = subprocess.Popen(
+            [
+                RTFACE,
+                "view",
+                "--port",
+                str(port),
+                "--control",
+                f"tcp://127.0.0.1:{program.control}",
+            ],
+            stderr=subprocess.PIPE,
+        )
+        assert self.page.stderr is not None
+        assert b"see it at" in self.page.stderr.readline()
+        self._viewers = Helper(VIEWERS, f"ws://127.0.0.1:{port}/ws")
+        self._began = 0.0
+        self.done: list[dict[str, float]] = []
+
+    def begin(self) -> None:
+        self._viewers.tell("on")
+        self._began = time.monotonic()
+
+    def during(self) -> None:
+        time.sleep(BLOCK_S)
+
+    def finish(self) -> None:
+        self._viewers.tell("off")
+        pictures = json.loads(self._viewers.hear())
+        seconds = time.monotonic() - self._began
+        stalled, slow, *quick = (round(n / seconds, 1) for n in pictures)
+        assert pictures[0] <= 2, "a stalled viewer was sent more than it may have ahead"
+        assert min(quick) > 2 * slow > 0, pictures
+        self.done.append({"stalled": stalled, "slow": slow, "quick": min(quick)})
+
+    def close(self) -> None:
+        self._viewers.end()
+        self.page.terminate()
+        self.page.communicate(timeout=10)
 
 
 class Flood:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -245,3 +246,13 @@ def test_exports() -> None:
         assert int(n) in (2995, 3000)  # results, or frames
         assert 20 < int(peak_mb) < 1000
         assert 0 <= int(size_mb) < 20
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_view(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "view")
+    page = results["page"]
+    assert page["pictures_per_s"] > 1
+    assert 0 < page["drawn_p50_ms"] <= page["drawn_p99_ms"]
+    assert "tracker within 1.1: " in printed

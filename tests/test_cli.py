@@ -12,7 +12,19 @@ from videofiles import pictures, write
 import rtface as package
 
 COMMANDS = (
-    *("demo", "run", "listen", "bridge", "track", "init", "check", "doctor", "train", "distill"),
+    *(
+        "demo",
+        "run",
+        "listen",
+        "view",
+        "bridge",
+        "track",
+        "init",
+        "check",
+        "doctor",
+        "train",
+        "distill",
+    ),
     "sync",
 )
 

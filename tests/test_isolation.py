@@ -26,6 +26,7 @@ from disturbers import (
     Killed,
     RecordingSubscriber,
     Stalled,
+    Viewers,
     cpu_ns,
     ending,
     rss_mb,
@@ -45,7 +46,7 @@ ROUNDS = 5
 WITH_BLOCKS = 5
 SETTLE_S = 0.5
 
-Disturbance = Stalled | Deaf | Killed | Flood
+Disturbance = Stalled | Deaf | Killed | Flood | Viewers
 Block = dict[str, float]
 
 
@@ -145,7 +146,7 @@ def isolated(summary: dict[str, dict[str, Any]]) -> bool:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("kind", [Stalled, Deaf, Killed, Flood])
+@pytest.mark.parametrize("kind", [Stalled, Deaf, Killed, Flood, Viewers])
 def test_others_do_not_reach_the_tracker(
     tmp_path: Path,
     tiny_bundle: Path,

@@ -22,6 +22,7 @@ from rtface.cli import (
     sync,
     train,
     trigger,
+    view,
 )
 from rtface.types import UserError
 
@@ -78,6 +79,7 @@ for _command in (
     live.demo,
     live.run,
     live.listen,
+    view.view,
     prepare.init,
     cameras.cameras,
     prepare.check,

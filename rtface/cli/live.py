@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtface.cli.common import Seconds, naming, stop_switch
+from rtface.cli.view import PORT, PagePort, SayPage, missing, page_settings
 from rtface.types import UserError
 
 if TYPE_CHECKING:
@@ -61,6 +62,11 @@ def demo(
         bool,
         typer.Option("--closed-loop", help="Whisks fire a simulated board, with every latency."),
     ] = False,
+    with_page: Annotated[
+        bool,
+        typer.Option("--view/--no-view", help="Serve the live page, and open it in a browser."),
+    ] = True,
+    view_port: PagePort = PORT,
     record: Record = None,
     subject: Subject = "",
     name: Name = "",
@@ -84,6 +90,8 @@ def demo(
     section = rig.camera["cam1"]
     assert isinstance(section, SyntheticSection)
     names = load_bundle(rig.engine.bundle).names
+    page = page_settings(view_port) if with_page and not missing() else None
+    say_page = SayPage(view_port, open_it=True)
     check: list[TruthCheck] = []
     loops: list[LoopReport] = []
     with stack, StatusLine() as line:
@@ -93,6 +101,8 @@ def demo(
             if board is not None:
                 loops.append(LoopReport(board.rises))
             _say_where(supervisor.endpoints)
+            if with_page and page is None:
+                print(missing(), file=sys.stderr)
 
         def on_turn(supervisor: Supervisor) -> None:
             for one in check:
@@ -100,9 +110,12 @@ def demo(
             for loop in loops:
                 for text in loop.update():
                     line.note(text)
+            say_page(supervisor)
             line.show(supervisor.status())
 
-        supervisor = run_rig(rig, stop_switch(), seconds, on_start, on_turn, label, closed_loop)
+        supervisor = run_rig(
+            rig, stop_switch(), seconds, on_start, on_turn, label, closed_loop, page=page
+        )
         for loop in loops:
             loop.update()
     print(summary(supervisor.status(), supervisor.unclean))
@@ -138,6 +151,10 @@ def run(
             "--armed", help="Rules fire real lines, from the start on. Without: dry, disarmed."
         ),
     ] = False,
+    with_page: Annotated[
+        bool, typer.Option("--view", help="Serve the live page beside the run.")
+    ] = False,
+    view_port: PagePort = PORT,
     record: Record = None,
     subject: Subject = "",
     name: Name = "",
@@ -167,6 +184,15 @@ def run(
         section = VideoSection(kind="video", file=str(video), rate_hz=rate, loop=loop, fast=fast)
         rig = Rig(name="video", camera={"cam1": section})
     rig, label = _with_record(rig, record, subject, name)
+    if with_page and (text := missing()):
+        raise UserError(text)
+    page = page_settings(view_port) if with_page else None
+    say_page = SayPage(view_port, open_it=False)
+
+    def on_turn(supervisor: Supervisor) -> None:
+        say_page(supervisor)
+        line.show(supervisor.status())
+
     owners = {camera: path for path, one in rigs for camera in one.camera}
     with naming(" and ".join(str(path) for path in files), owners), StatusLine() as line:
         supervisor = run_rig(
@@ -174,10 +200,11 @@ def run(
             stop_switch(),
             seconds,
             on_start=lambda supervisor: _say_where(supervisor.endpoints),
-            on_turn=lambda supervisor: line.show(supervisor.status()),
+            on_turn=on_turn,
             label=label,
             armed=armed,
             may_arm=lambda: require_accepted(rigs),
+            page=page,
         )
     print(summary(supervisor.status(), supervisor.unclean))
     _end(supervisor)

@@ -1,0 +1,135 @@
+"""What the live page costs the tracker, and how late a frame is on the screen.
+
+The run is `rtface run` at 200 frames/s. First, without a network, so that the same harm would be a
+larger part: blocks with ten viewers (one stalled, one slow) between blocks without, as
+``tests/test_isolation.py`` measures them. Then with the network shipped, one page in headless
+Chromium: pictures a second, and the time from a frame's delivery until it is drawn, by the page's
+own clock, which is tuned to the run's; memory of the page and of its server at the beginning and at
+the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import _report
+from playwright.sync_api import Page, sync_playwright
+
+sys.path.append(str(_report.ROOT / "tests"))  # the same measure as in the tests
+
+from disturbers import RecordingSubscriber, Viewers, cpu_ns, ending, rss_mb
+from programs import SYNTHETIC, Program, running, wait_until
+from test_isolation import Meter, compare, show, summarise
+
+#: what is asked for: page, ms and pictures a second; tracker, ratio
+LIMIT_MS, LEAST_HZ, LIMIT = 30.0, 29.0, 1.10
+
+
+def cost(folder: Path, rounds: int) -> dict[str, Any]:
+    """Return the tracker's figures with viewers against without."""
+    found = []
+    with running(folder, "default", runtime="null") as program:
+        subscriber = RecordingSubscriber(folder, program.data)
+        viewers, meter = Viewers(folder, program), Meter(program, subscriber)
+        with ending(subscriber), contextlib.closing(viewers), contextlib.closing(meter):
+            wait_until(lambda: subscriber.newest() is not None, 10)
+            for _ in range(rounds):
+                found.append(compare(meter, viewers))
+        summary = summarise(found)
+    show(f"ten viewers; {viewers.done[-1]} pictures/s", summary)
+    return {"summary": summary, "pictures_per_s": viewers.done}
+
+
+def used_mb(session: Any) -> float:
+    """Return what the page's objects and buffers take, MB."""
+    session.send("HeapProfiler.collectGarbage")
+    told = session.send("Runtime.getHeapUsage")
+    return float(told["usedSize"] + told.get("backingStorageSize", 0)) / 2**20
+
+
+def look(page: Page, program: Program, seconds: float) -> dict[str, Any]:
+    """Return what one page sees in some seconds."""
+    wait_until(lambda: page.evaluate("window.rtface?.drawn > 60"), 30)
+    session = page.context.new_cdp_session(page)
+    view = program.pid("view")
+    first_mb, server_mb, began_cpu = used_mb(session), rss_mb(view), cpu_ns(view)
+    drawn, began = page.evaluate("window.rtface.drawn"), time.monotonic()
+    p50s, p99s = [], []
+    while time.monotonic() - began < seconds:
+        page.wait_for_timeout(1000)
+        latency = page.evaluate("window.rtface.latencyMs")
+        p50s.append(latency["p50"])
+        p99s.append(latency["p99"])
+    passed = time.monotonic() - began
+    return {
+        "pictures_per_s": (page.evaluate("window.rtface.drawn") - drawn) / passed,
+        "drawn_p50_ms": statistics.median(p50s),
+        "drawn_p99_ms": statistics.median(p99s),
+        "clock_error_ms": latency["clockError"],
+        "page_mb": [first_mb, used_mb(session)],
+        "server_mb": [server_mb, rss_mb(view)],
+        "server_cpu_percent": (cpu_ns(view) - began_cpu) / passed / 1e7,
+        "tracker_hz": program.counts()["n"],
+    }
+
+
+def screen(folder: Path, chromium: str, seconds: float) -> dict[str, Any]:
+    """Return what Chromium shows of a run with the network shipped and the pupil."""
+    extra = "[camera.cam1.pupil]\n"  # masks of motion would be fitted meanwhile
+    with (
+        running(
+            folder, "default", SYNTHETIC.format(rate=200.0), extra=extra, words=["--view"]
+        ) as run,
+        sync_playwright() as playwright,
+    ):
+        options = ["--no-sandbox"] if os.getuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto("http://127.0.0.1:8780/")
+        found = look(page, run, seconds)
+        browser.close()
+    return found
+
+
+def main() -> None:
+    parser = _report.parser(__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="that the page is looked at")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="of five blocks with viewers; 0: none"
+    )
+    args = parser.parse_args()
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("chromium is not installed: apt-get install chromium")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rtface-bench-")))
+        shm = Path("/dev/shm")
+        rings = tempfile.TemporaryDirectory(dir=shm if shm.is_dir() else None)
+        os.environ["RTFACE_RING_DIR"] = stack.enter_context(rings)
+        seen = screen(folder, chromium, 3.0 if args.quick else args.seconds)
+        costs = cost(folder, args.rounds) if args.rounds and not args.quick else None
+    row = {key: value for key, value in seen.items() if isinstance(value, float)}
+    _report.table("One page in Chromium, 200 frames/s", [row])
+    for key in ("page_mb", "server_mb"):
+        first, last = seen[key]
+        print(f"{key}: {first:.1f} at the beginning, {last:.1f} at the end")
+    held = seen["drawn_p50_ms"] <= LIMIT_MS and seen["pictures_per_s"] >= LEAST_HZ
+    if costs:
+        summary = costs["summary"]
+        ratios = [summary[key]["ratio"] for key in ("cpu_us_per_frame", "publish_p50_us")]
+        held &= max(ratios) <= LIMIT
+    print(f"{LEAST_HZ:.0f} pictures/s, {LIMIT_MS:.0f} ms, tracker within {LIMIT}: ", end="")
+    print("holds" if held else "DOES NOT HOLD")
+    _report.write("view", args, {"page": seen, "tracker": costs, "held": held})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Take the pictures of the live page that stand in docs/view.md, each of a real run.
+
+    python docs/make_page_pictures.py        # docs/pictures/view-*.webp; needs Chromium
+
+Rates are low so that a small machine draws, tracks and shows at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+OUT = Path(__file__).parent / "pictures"
+RTFACE = Path(sys.executable).parent / "rtface"
+PORT = 8799
+SIZE = {"width": 1440, "height": 900}
+
+
+@contextlib.contextmanager
+def page_of(browser: Browser, *words: str) -> Iterator[Page]:
+    """Run rtface with a page and open it."""
+    program = subprocess.Popen(
+        [RTFACE, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    context = browser.new_context(viewport=SIZE)
+    page = context.new_page()
+    try:
+        for _ in range(300):
+            try:
+                page.goto(f"http://127.0.0.1:{PORT}/")
+                break
+            except Exception:  # noqa: BLE001 - not there yet
+                time.sleep(0.1)
+        yield page
+    finally:
+        context.close()
+        program.terminate()
+        program.wait(30)
+
+
+def until(page: Page, expression: str) -> None:
+    """Wait for at most a minute."""
+    for _ in range(600):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(100)
+    raise SystemExit(f"{expression}: not within a minute")
+
+
+def take(page: Page, name: str) -> None:
+    """Write docs/pictures/view-NAME.webp."""
+    OUT.mkdir(exist_ok=True)
+    with Image.open(io.BytesIO(page.screenshot())) as picture:
+        small = picture.convert("RGB").resize((1200, 750), Image.Resampling.LANCZOS)
+        small.save(OUT / f"view-{name}.webp", quality=78, method=6)
+
+
+def main() -> None:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    demo = ["demo", "--view-port", str(PORT)]
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        options = ["--no-sandbox"] if os.getuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=path, args=options)
+        with page_of(
+            browser, *demo, "--rate", "25", "--record", folder, "--subject", "m12"
+        ) as page:
+            until(page, "document.getElementById('masks').naturalWidth > 0")
+            page.wait_for_timeout(11_000)
+            take(page, "live")
+            for key in (" ", "f", "n", "t"):
+                page.keyboard.press(key)
+            until(page, "window.rtface.kept.length > 0")
+            for _ in range(12):
+                page.keyboard.press("ArrowLeft")
+                page.wait_for_timeout(60)
+            page.wait_for_timeout(500)
+            take(page, "paused")
+        with page_of(browser, *demo, "--rate", "25", "--closed-loop") as page:
+            until(page, "document.getElementById('badge-arm').textContent === 'ARMED'")
+            page.wait_for_timeout(25_000)
+            take(page, "armed")
+        with page_of(browser, *demo, "--rate", "600") as page:
+            until(page, "document.querySelectorAll('#findings li').length > 0")
+            page.wait_for_timeout(7_000)
+            take(page, "trouble")
+        with page_of(
+            browser, "view", "--port", str(PORT), "--control", "tcp://127.0.0.1:9"
+        ) as page:
+            until(page, "document.querySelectorAll('#findings li').length > 0")
+            take(page, "no-run")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

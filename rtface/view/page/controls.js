@@ -1,0 +1,90 @@
+// What can be ordered. Nothing counts as done before the run's control port has answered.
+const $ = (id) => document.getElementById(id);
+
+export class Controls {
+  constructor(link, video, past) {
+    this.link = link;
+    this.video = video;
+    this.past = past;
+    this.key = null;
+    $("annotate").addEventListener("click", () => this.annotate());
+    $("remark").addEventListener("keydown", (event) => { if (event.key === "Enter") this.annotate(); });
+    $("record").addEventListener("click", () => this.record());
+    $("disarm").addEventListener("click", () => this.order("disarm", {}, "Disarmed: nothing fires."));
+    $("arm").addEventListener("click", () => this.prepareArm());
+    $("arm-now").addEventListener("click", () => this.arm());
+    $("arm-cancel").addEventListener("click", () => this.unprepare());
+    $("help-open").addEventListener("click", () => $("help").showModal());
+    $("help-close").addEventListener("click", () => $("help").close());
+    document.addEventListener("keydown", (event) => this.key_down(event));
+  }
+
+  say(text, bad = false) {
+    const said = $("said");
+    said.textContent = text;
+    said.className = bad ? "on bad" : "on";
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => { said.className = ""; said.textContent = ""; }, bad ? 8000 : 4000);
+  }
+
+  async order(todo, fields, done) {
+    try {
+      const answer = await this.link.ask(todo, fields);
+      if (done) this.say(done);
+      return answer;
+    } catch (error) {
+      this.say(error.message, true);
+      return null;
+    }
+  }
+
+  async annotate() {
+    const text = $("remark").value.trim();
+    if (text && await this.order("annotate", { text }, `Noted: ${text}`)) $("remark").value = "";
+  }
+
+  record() {
+    if ($("record").textContent === "Stop") this.order("stop_record", {}, "The recording ends.");
+    else this.order("record", { subject: $("subject").value.trim() }, "Recording.");
+  }
+
+  async prepareArm() {
+    const answer = await this.order("prepare_arm", {});
+    if (!answer) return;
+    this.key = answer.key;
+    $("arm").hidden = true;
+    $("arm-confirm").hidden = false;
+    $("arm-seconds").focus();
+    this.lapse = setTimeout(() => this.unprepare(), answer.within_s * 1000);
+  }
+
+  unprepare() {
+    clearTimeout(this.lapse);
+    this.key = null;
+    $("arm").hidden = false;
+    $("arm-confirm").hidden = true;
+  }
+
+  async arm() {
+    const key = this.key, seconds = $("arm-seconds").value;
+    this.unprepare();
+    await this.order("arm", { key, seconds }, `Armed for ${seconds} s.`);
+  }
+
+  key_down(event) {
+    const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "range";
+    if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+    if (typing) { if (event.key === "Escape") event.target.blur(); return; }
+    const press = (id) => () => { if (!$(id).disabled) $(id).click(); };
+    const keys = {
+      " ": () => this.past.toggle(), ArrowLeft: () => this.past.step(event.shiftKey ? -10 : -1), ArrowRight: () => this.past.step(event.shiftKey ? 10 : 1),
+      "+": () => this.video.zoomBy(1.25), "-": () => this.video.zoomBy(0.8), 0: press("zoom-all"), f: press("zoom-face"), t: press("trail"), n: press("names"),
+      s: press("snapshot"), a: () => $("remark").focus(), r: press("record"), d: () => { if (!$("card-loop").hidden) $("disarm").click(); }, "?": press("help-open"),
+    };
+    const todo = keys[event.key] ?? keys[event.key.toLowerCase()];
+    // on a button Space presses it
+    if (!todo || (event.key === " " && event.target.tagName === "BUTTON")) return;
+    event.preventDefault();
+    todo();
+  }
+}

@@ -1,0 +1,251 @@
+"""The page beside real runs, seen by a viewer without a browser."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from conftest import ROOT, free_ports
+from programs import RTFACE, SMALL, Program, account, alive, running, wait_until
+from view_cases import PageLike, get, read_rows, serving
+
+from rtface.rings import FrameRingReader
+from rtface.view.serve import Settings
+
+pytestmark = pytest.mark.slow
+
+RULE = (
+    '[camera.cam1.motion]\n[output.laser]\nkind = "dry"\n[rule.puff]\n'
+    'when = "z(motion_energy.full, 1 s) > 0.5 sd"\noutput = "laser"\n'
+    "repeat = true\nrefractory_ms = 50.0\n"
+)
+
+
+def control(program: Program) -> str:
+    return f"tcp://127.0.0.1:{program.control}"
+
+
+def answers(settings: Settings) -> bool:
+    with contextlib.suppress(OSError):
+        return get(settings, "/").status == 200
+    return False
+
+
+@contextlib.contextmanager
+def watching(settings: Settings):
+    """A viewer that gets pictures."""
+    with contextlib.closing(PageLike(settings)) as page:
+        page.say(do="watch", camera="cam1")
+        page.until(lambda: page.pictures and page.batches and page.last("meta"), 20)
+        yield page
+
+
+def test_rows_are_all_results_and_pictures_the_frames(tmp_path: Path, tiny_bundle: Path) -> None:
+    with (
+        running(tmp_path, tiny_bundle, SMALL) as program,
+        serving(control(program)) as settings,
+        watching(settings) as page,
+    ):
+        page.until(lambda: len(page.pictures) > 30)
+        # a picture shows the frame that it says: compared with the ring's own
+        frames = FrameRingReader("cam1")
+        page.until(lambda: frames.read(page.pictures[-1].frame_seq) is not None)
+        newest = page.pictures[-1]
+        frame = frames.read(newest.frame_seq)
+        assert frame is not None
+        with av.open(io.BytesIO(newest.jpeg)) as file:
+            shown = next(file.decode(video=0)).to_ndarray(format="gray")
+        assert np.abs(shown.astype(int) - frame.image).mean() < 3
+        assert np.abs(shown[::-1].astype(int) - frame.image).mean() > 10
+        frames.close()
+        columns = page.last("meta")["columns"]
+        times = np.concatenate([read_rows(batch, len(columns))[0] for batch in page.batches])
+        gaps = np.diff(times[:, 0])
+        skipped = program.counts()["skipped"]
+        assert (gaps >= 1).all()
+        assert (gaps - 1).sum() <= skipped  # nothing is missing but what the tracker passed over
+        told = dict(zip(columns, newest.values.tolist(), strict=True))
+        assert told["eye(front).x"] > 0
+        assert len(set(times[:, 0].tolist())) == len(times)
+        clock = page.ask("clock")
+        assert 0 < clock["now_s"] - times[-1, 2] < 2
+
+
+def test_what_nobody_looked_at_is_not_lost(tmp_path: Path, tiny_bundle: Path) -> None:
+    short = "[ring]\nresults_s = 0.5\n"  # results are overwritten soon
+    with (
+        running(tmp_path, tiny_bundle, SMALL, extra=short) as program,
+        serving(control(program)) as settings,
+    ):
+        with watching(settings):
+            pass
+        time.sleep(1.5)
+        with watching(settings) as page:
+            page.until(lambda: len(page.batches) > 5)
+            columns = page.last("meta")["columns"]
+            frames = [read_rows(batch, len(columns))[0][:, 0] for batch in page.batches]
+            assert (np.diff(np.concatenate(frames)) > 0).all()  # none comes twice
+        assert "rtface_view_lost_rows_total 0" in get(settings, "/metrics").body.decode()
+
+
+def test_the_past_is_kept_frame_by_frame(tmp_path: Path, tiny_bundle: Path) -> None:
+    with (
+        running(tmp_path, tiny_bundle, SMALL) as program,
+        serving(control(program)) as settings,
+        watching(settings) as page,
+    ):
+        time.sleep(1)
+        answer = page.ask("pause")
+        frames = answer["frames"]
+        assert len(frames) > 50
+        assert np.diff(frames).tolist() == [1] * (len(frames) - 1)
+        page.pictures.clear()
+        time.sleep(0.5)
+        page.hear(0.2)
+        assert page.pictures == []  # nothing new comes
+        for frame_seq in (frames[3], frames[-1], frames[0]):
+            assert page.ask("frame", frame_seq=frame_seq)["ok"]
+            page.until(lambda: page.pictures)
+            assert page.pictures.pop().frame_seq == frame_seq
+        assert "not kept" in page.ask("frame", frame_seq=frames[-1] + 1000)["error"]
+        page.say(do="go_on")
+        page.until(lambda: page.pictures and page.pictures[-1].frame_seq > frames[-1])
+
+
+def test_arming_needs_two_steps_in_time_and_this_machine(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rtface.view import orders
+
+    with (
+        running(tmp_path, tiny_bundle, SMALL, extra=RULE) as program,
+        serving(control(program), token="t" * 20) as settings,
+        watching(settings) as page,
+    ):
+
+        def armed() -> bool:
+            return bool(program.counts()["loop"]["armed"])
+
+        assert "two steps" in page.ask("arm", key="x", seconds="5")["error"]
+        key = page.ask("prepare_arm")["key"]
+        assert "how many seconds" in page.ask("arm", key=key)["error"]
+        assert "two steps" in page.ask("arm", key=key, seconds="5")["error"]  # a key is used up
+        assert page.ask("arm", key=page.ask("prepare_arm")["key"], seconds="20")["ok"]
+        wait_until(armed, 5)
+        # decisions come to the page, in its own time
+        page.until(lambda: any(
+            event["kind"] == "decision" and event["outcome"] == "fired"
+            for text in page.texts for event in text.get("events", ())
+        ))  # fmt: skip
+        token = {"Authorization": f"Bearer {'t' * 20}"}
+        other = PageLike(settings, "rig", additional_headers=token)
+        with contextlib.closing(other):
+            assert "only on the machine" in other.ask("prepare_arm")["error"]
+            assert "two steps" in other.ask("arm", key="", seconds="5")["error"]
+            assert other.ask("disarm")["ok"]  # from anywhere
+        wait_until(lambda: not armed(), 5)
+        monkeypatch.setattr(orders, "ARM_WITHIN_S", 0.05)
+        key = page.ask("prepare_arm")["key"]
+        time.sleep(0.1)
+        assert "begin again" in page.ask("arm", key=key, seconds="5")["error"]
+        assert not armed()
+
+
+def test_the_page_may_die_and_the_run_goes_on(tmp_path: Path, tiny_bundle: Path) -> None:
+    port = free_ports(1)[0]
+    with running(tmp_path, tiny_bundle, SMALL, words=["--view", "--view-port", str(port)]) as run:
+        settings = Settings("", "127.0.0.1", port, None, 30.0, 16)
+        wait_until(lambda: answers(settings), 20)
+        view = run.pid("view")
+        with watching(settings) as page:
+            assert page.last("findings")["findings"] == []
+        os.kill(view, signal.SIGKILL)
+        wait_until(lambda: not alive(view), 5)
+        wait_until(lambda: run.counts()["tracked"] > 0, 10)
+        before = run.counts()["tracked"]
+        wait_until(lambda: run.counts()["tracked"] > before + 50, 10)
+        code, out, err = run.stop()
+    assert code == 0, err
+    assert "no page: it ended with exit code -9" in out
+    numbers = account(out)
+    assert numbers["delivered"] == numbers["tracked"] + numbers["skipped"]
+
+
+def test_a_run_with_a_page_that_is_looked_at_ends_as_fast(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    port = free_ports(1)[0]
+    with running(tmp_path, tiny_bundle, SMALL, words=["--view", "--view-port", str(port)]) as run:
+        settings = Settings("", "127.0.0.1", port, None, 30.0, 16)
+        wait_until(lambda: answers(settings), 20)
+        assert "rtface_running{" in get(settings, "/metrics").body.decode()
+        with watching(settings):
+            pids = run.pids()
+            began = time.monotonic()
+            code, out, err = run.stop()
+            assert time.monotonic() - began < 5
+    assert code == 0, err
+    assert "killed" not in out
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_a_port_in_use_costs_the_page_and_not_the_run(tmp_path: Path, tiny_bundle: Path) -> None:
+    with (
+        serving() as other,
+        running(
+            tmp_path, tiny_bundle, SMALL, words=["--view", "--view-port", str(other.port)]
+        ) as run,
+    ):
+        wait_until(lambda: run.counts()["tracked"] > 50, 20)
+        code, out, err = run.stop()
+    assert code == 0, err
+    assert "cannot open the page's port" in out
+
+
+@pytest.mark.parametrize("command", ["demo", "run", "view"])
+def test_without_the_extra(tmp_path: Path, command: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(  # as if it were not installed
+        "import importlib.util as util\n"
+        "known = util.find_spec\n"
+        "util.find_spec = lambda name, *more: None if name == 'uvicorn' else known(name, *more)\n"
+    )
+    words = {
+        "demo": ["demo", "--seconds", "1"],
+        "run": ["run", "--view", "--video", str(ROOT / "README.md")],
+        "view": ["view"],
+    }
+    done = subprocess.run(
+        [RTFACE, *words[command]],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert 'the live page needs uvicorn: pip install -e ".[view]"' in done.stderr
+    assert done.returncode == (0 if command == "demo" else 2)
+
+
+def test_view_ends_at_once_when_told(tmp_path: Path) -> None:
+    port = free_ports(1)[0]
+    view = subprocess.Popen(
+        [RTFACE, "view", "--port", str(port), "--control", "tcp://127.0.0.1:9"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert view.stderr is not None
+    assert f"see it at http://127.0.0.1:{port}/" in view.stderr.readline()
+    view.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, err = view.communicate(timeout=10)
+    assert time.monotonic() - began < 5
+    assert (view.returncode, err) == (0, "")
