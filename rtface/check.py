@@ -114,9 +114,12 @@ def _check_camera(
     for _ in range(20):
         start = time.perf_counter()
         pose = estimator(image)
-        for stage in stages:
-            if stage:
-                stage(image, pose, True)
+        for stage in stages.moving:
+            stage(image, pose, True)
+        if stages.pupil:
+            stages.pupil(image, pose, True)
+        if stages.neural:
+            stages.neural(time.perf_counter_ns(), pose, stages.signals())
         times.append(time.perf_counter() - start)
     tracked_ms, period_ms = 1e3 * float(np.median(times)), 1e3 / info.rate_hz
     keeps_up = "keeps up" if tracked_ms < 0.8 * period_ms else "will skip frames"
@@ -145,6 +148,9 @@ def _check_camera(
 
 def _of_stage(what: str, about: dict[str, Any]) -> str:
     """Return what is computed beside keypoints, for people."""
+    if what == "neural":
+        model, lag_ms = about["bundle"][:12], about["lag_ns"] / 1e6
+        return f"{len(about['fields'])} numbers of the model {model}, {lag_ms:g} ms late"
     if what != "motion":
         box = about.get("box")
         return f"in box {box}" if box else "in a box that keypoints place"

@@ -166,6 +166,7 @@ def _track(
         timing_of(rig, camera, info),
         motion=stages.moving,
         pupil=stages.pupil,
+        neural=stages.neural,
         before=frames.before,
         loop=loop,
     )

@@ -217,3 +217,19 @@ def test_sync(tmp_path: Path) -> None:
     for row in results["rows"]:
         assert row["wrong"] == 0
         assert row["exact" if "coded" in row["sessions"] else "refused"] == row["n"] > 3
+
+
+@pytest.mark.timeout(180)
+def test_neural(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "neural", "--large", str(tmp_path / "room"))
+    assert len(results["cost"]) == 4
+    for row in results["cost"]:
+        check_times(row)
+    # 0.3 ms are allowed, on a machine that may be ten times as busy
+    assert all(row["p50_us"] < 3000 for row in results["cost"])
+    assert [row["patience_ms"] for row in results["patience"]] == [0, 100]
+    now, later = (row["that lead"] for row in results["patience"])
+    assert later > now
+    assert results["large"]["neurons"] == 2000
+    assert results["large"]["explained"] > 0.1
+    assert "Many neurons" in printed

@@ -1,0 +1,182 @@
+"""Fitting: data out of a session and a recording, and models of all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rtface.neural.activity import BLOCK, Activity, Floats, Ints, moments
+from rtface.neural.behaviour import Behaviour, check_overlap
+from rtface.neural.components import components
+from rtface.neural.crossvalidate import Target
+from rtface.neural.design import design, scaling
+from rtface.neural.filters import TAUS_S
+from rtface.neural.model import Common, Linear
+from rtface.neural.penalty import choose_penalties, one_for_all
+from rtface.neural.regression import inputs, low_rank, ridge
+from rtface.neural.sampling import meet
+from rtface.neural.scores import Data
+from rtface.neural.splits import GAP_S, N_FOLDS, split
+from rtface.types import Float32Array
+
+#: components of the activity that are predicted
+COMPONENTS = 32
+
+
+class Settings(NamedTuple):
+    """How data are prepared.
+
+    Attributes
+    ----------
+    taus_s : tuple of float
+        Time constants of the filters, s.
+    patience_s : float
+        A sample is explained by what is known so much later.
+    n_folds : int
+    gap_s : float
+    """
+
+    taus_s: tuple[float, ...] = TAUS_S
+    patience_s: float = 0.0
+    n_folds: int = N_FOLDS
+    gap_s: float = GAP_S
+
+
+class Prepared(NamedTuple):
+    """Data of one plane: see ``Data``; the columns' scaling; the plane's samples."""
+
+    data: Data
+    mean: Floats
+    std: Floats
+    samples: Ints
+
+
+def prepare(behaviour: Behaviour, activity: Activity, settings: Settings) -> list[Prepared]:
+    """Return the data of each plane of a recording (mostly there is one).
+
+    Raises
+    ------
+    UserError
+        Clocks have no time in common, a column never changes, it is too short ...
+    """
+    check_overlap(behaviour, activity)
+    mean, std = scaling(behaviour)
+    found = []
+    for offset_s, units in activity.planes():
+        meeting = meet(
+            behaviour.times_s,
+            activity.times_s + offset_s,
+            activity.width_s,
+            behaviour.period_s,
+            settings.patience_s,
+        )
+        x = design(behaviour, mean, std, settings.taus_s, meeting)
+        times_s = activity.times_s[meeting.samples]
+        known = moments(activity, meeting.samples)
+        usable = units[known.usable[units]]
+        target = Target(activity.values, usable, known, meeting.samples)
+        parts = split(times_s, settings.n_folds, gap_s=settings.gap_s)
+        data = Data(x, target, times_s, parts, settings.gap_s)
+        found.append(Prepared(data, mean, std, meeting.samples))
+    return found
+
+
+def group_masks(behaviour: Behaviour, n_taus: int) -> dict[str, np.ndarray]:
+    """Return for each group which inputs (L * F,) are of it, in the order of the columns."""
+    groups = np.array(behaviour.groups)
+    return {group: np.tile(groups == group, n_taus) for group in dict.fromkeys(behaviour.groups)}
+
+
+class Fitted(NamedTuple):
+    """A model, and how its outputs are read as units: (C, n) and which of the recording's."""
+
+    model: Linear
+    readout: Float32Array
+    units: Ints
+
+
+def fit_linear(
+    prepared: Sequence[Prepared],
+    behaviour: Behaviour,
+    settings: Settings,
+    rank: int | None,
+    count: int = COMPONENTS,
+    masks: str | None = None,
+) -> Fitted:
+    """Return a model of all data that predicts components of the activity.
+
+    Parameters
+    ----------
+    prepared : sequence of Prepared
+        Planes.
+    behaviour : Behaviour
+    settings : Settings
+    rank : int, optional
+        None: ridge, and the outputs are principal components of the activity. Else reduced-rank
+        regression, and the outputs are its directions, of deviation 1 where they are explained.
+    count : int
+        Outputs, of ridge.
+    masks : str, optional
+        Of the motion components.
+    """
+    if rank is None:
+        weights, offset, readout = _of_components(prepared, count)
+    else:
+        weights, offset, readout = _of_rank(prepared, rank)
+    n = len(weights)
+    word = "component" if rank is None else "direction"
+    common = Common(
+        behaviour.columns,
+        prepared[0].mean,
+        prepared[0].std,
+        tuple(f"{word}{i}" for i in range(n)),
+        settings.patience_s,
+        masks,
+    )
+    model = Linear(common, settings.taus_s, weights.astype(np.float32), offset.astype(np.float32))
+    units = np.concatenate([one.data.target.units for one in prepared])
+    return Fitted(model, readout.astype(np.float32), units)
+
+
+def _of_components(prepared: Sequence[Prepared], count: int) -> tuple[Floats, Floats, Floats]:
+    """Return weights (C, P), bias (C,), readout (C, N) of ridge on principal components.
+
+    Components are of the first plane's units where there are several planes: each plane has its
+    own times.
+    """
+    one = prepared[0].data
+    found = components(one.target, count)
+    known = inputs(one.x)
+    traces = found.traces - found.traces.mean(0)
+    xy = (one.x - known.mean).T @ traces / len(traces)
+    penalties = choose_penalties(one.x, found.traces, one.times_s, one.split, one.gap_s)
+    weights = ridge(known, xy, penalties)
+    readout = [found.directions.T]
+    for other in prepared[1:]:
+        # what units of other planes have to do with those components, by what is predicted of them
+        predicted = (other.data.x - known.mean) @ weights
+        scale = np.maximum((predicted**2).sum(0), 1e-9)[:, None]
+        parts = [
+            predicted.T @ other.data.target.read(start, start + BLOCK) / scale
+            for start in range(0, len(other.data.target.units), BLOCK)
+        ]
+        readout.append(np.concatenate(parts, 1))
+    return weights.T, -(known.mean @ weights), np.concatenate(readout, 1)
+
+
+def _of_rank(prepared: Sequence[Prepared], rank: int) -> tuple[Floats, Floats, Floats]:
+    """Return weights (r, P), bias (r,), readout (r, N) of reduced-rank regression."""
+    known = inputs(np.concatenate([one.data.x for one in prepared]))
+    parts = []
+    for one in prepared:
+        off = one.data.x - known.mean.astype(np.float32)
+        for start in range(0, len(one.data.target.units), BLOCK):
+            y = one.data.target.read(start, start + BLOCK)
+            parts.append((off.T @ (y - y.mean(0))).astype(np.float64) / len(off))
+    first_plane = prepared[0].data
+    x, y = first_plane.x, first_plane.target.sample()
+    chosen = choose_penalties(x, y, first_plane.times_s, first_plane.split, first_plane.gap_s)
+    first, second = low_rank(known, np.concatenate(parts, 1), one_for_all(chosen), rank)
+    return first.T, -(known.mean @ first), second
