@@ -51,6 +51,19 @@ def test_ridge_is_the_closed_form() -> None:
     np.testing.assert_allclose(weights, expected / off.std(0)[:, None], rtol=1e-9)
 
 
+def test_an_input_that_stands_still_where_it_is_learned_from_does_no_harm() -> None:
+    random = np.random.default_rng(3)
+    x = random.normal(size=(1000, 2)).astype(np.float32)
+    x[:, 1] *= 1e-5
+    x[:40, 1] = 1.0  # elsewhere than in the rows that the first fold learns from
+    y = (x[:, :1] + random.normal(size=(1000, 1))).T.astype(np.float32)
+    times_s = np.arange(1000) * 0.2
+    every = {"all": np.ones(2, bool)}
+    parts = split(times_s, gap_s=1.0)
+    found = crossvalidate(x, target_of(y), times_s, parts, 1.0, every)
+    assert found.explained[0, 0] > 0.4
+
+
 def test_reduced_rank_is_the_best_of_its_rank() -> None:
     random = np.random.default_rng(1)
     x = random.normal(size=(400, 10))

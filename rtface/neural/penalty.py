@@ -12,7 +12,7 @@ from rtface.neural.splits import Bools, Fold, Split, apart
 from rtface.types import Float32Array
 
 #: penalties that are tried, as a part of the inputs' own variance; the last leaves nothing
-PENALTIES = tuple(10.0**k for k in range(-5, 5))
+PENALTIES = tuple(10.0**k for k in range(-4, 5))
 
 
 class Covariance(NamedTuple):

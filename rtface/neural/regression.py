@@ -8,6 +8,9 @@ import numpy as np
 
 from rtface.neural.activity import Floats
 
+#: inputs that hardly vary where they are learned from are not blown up: elsewhere they may
+LEAST_STD = 0.1
+
 
 class Inputs(NamedTuple):
     """What a regression knows of its inputs X (R, P).
@@ -17,8 +20,9 @@ class Inputs(NamedTuple):
     n : int
         Rows.
     mean, std : ndarray (P,)
+        Deviations are ``LEAST_STD`` at least.
     vectors : ndarray (P, P)
-        Eigenvectors of their correlations, columns.
+        Eigenvectors of their covariances in these deviations, columns.
     values : ndarray (P,)
         Eigenvalues.
     """
@@ -40,7 +44,7 @@ def inputs(x: np.ndarray) -> Inputs:
 
 def of_moments(n: int, mean: Floats, covariance: Floats) -> Inputs:
     """Return the same, of a mean and a covariance (P, P)."""
-    std = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+    std = np.maximum(np.sqrt(np.diag(covariance)), LEAST_STD)
     values, vectors = np.linalg.eigh(covariance / np.outer(std, std))
     return Inputs(n, mean, std, vectors, np.maximum(values, 0))
 

@@ -61,13 +61,15 @@ def segments(n: int) -> Segments:
 
 
 def gabors(kernels: int = KERNELS, taps: int = TAPS) -> Float32Array:
-    """Return the kernels (W, K) that training begins with: waves under a bell, unit length."""
+    """Return the kernels (W, K) that training begins with: waves under a bell, of two phases.
+
+    The kernels of a phase have unit length together, as Facemap's.
+    """
     frequency = np.geomspace(1, 10, kernels // 2).astype(np.float32)[:, None]
     t = np.linspace(0, 2 * np.pi, taps + 1)[:-1].astype(np.float32)
     t = t - t.mean()
-    waves = np.concatenate([np.cos(frequency * t), np.cos(np.pi / 2 + frequency * t)])
-    waves *= np.exp(-(t**2) / 2)
-    return np.asarray(waves / np.sqrt((waves**2).sum(1, keepdims=True)), np.float32)
+    phases = [np.exp(-(t**2) / 2) * np.cos(phase + frequency * t) for phase in (0, np.pi / 2)]
+    return np.concatenate([one / np.sqrt((one**2).sum()) for one in phases]).astype(np.float32)
 
 
 class KeypointsModule(nn.Module):
