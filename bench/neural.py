@@ -105,9 +105,10 @@ def patience(seconds: float, waits_ms: tuple[int, ...]) -> list[dict[str, Any]]:
         for name, activity in (("neurons that follow", made.activity), ("that lead", driven)):
             settings = Settings((0.0, 0.05, 0.15, 0.5), wait_ms / 1e3, gap_s=3.0)
             data = prepare(made.behaviour, activity, settings)[0].data
-            row[name] = round(float(mean_interval(data.scores(), {0: 1.0}).value), 4)
-            control = mean_interval(data.scores(shuffled=True), {0: 1.0})
-            row[f"{name}, shuffled"] = round(float(control.value), 4)
+            found = mean_interval(data.scores(), {0: 1.0}).value
+            control = mean_interval(data.scores(shuffled=True), {0: 1.0}).value
+            row[f"{name}, %"] = round(100 * float(found), 2)
+            row["shuffled, %"] = round(100 * float(control), 2)
         rows.append(row)
     return rows
 

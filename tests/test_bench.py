@@ -228,7 +228,7 @@ def test_neural(tmp_path: Path) -> None:
     # 0.3 ms are allowed, on a machine that may be ten times as busy
     assert all(row["p50_us"] < 3000 for row in results["cost"])
     assert [row["patience_ms"] for row in results["patience"]] == [0, 100]
-    now, later = (row["that lead"] for row in results["patience"])
+    now, later = (row["that lead, %"] for row in results["patience"])
     assert later > now
     assert results["large"]["neurons"] == 2000
     assert results["large"]["explained"] > 0.1
