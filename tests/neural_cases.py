@@ -7,12 +7,17 @@ from pathlib import Path
 import numpy as np
 from sync_cases import write_rows
 
+from rtface.neural.columns import PUPIL
 from rtface.neural.simulate import POINTS, Simulated
 from rtface.pupil.record import FIELDS
 from rtface.session import layout
 from rtface.session.records import RecordWriter, row_dtype
 from rtface.session.writer import write_about
 
+_PUPIL = {
+    name: FIELDS.index(f"{name.split('.')[1]}_px{two}")
+    for name, two in zip(PUPIL, ("2", "", ""), strict=True)
+}
 BEGAN_UNIX_NS = 1_790_000_000 * 10**9
 
 
@@ -62,9 +67,7 @@ def write_session(folder: Path, made: Simulated, rate_hz: float) -> Path:
                 place[:, 2] = 0.9
             place[np.isnan(values), 2] = 0.0
         else:
-            rows["pupil"][:, FIELDS.index("edge_area_px2")] = values
-    rows["pupil"][:, FIELDS.index("edge_x_px")] = np.arange(len(seq)) % 7
-    rows["pupil"][:, FIELDS.index("edge_y_px")] = np.arange(len(seq)) % 5
+            rows["pupil"][:, _PUPIL[column.name]] = values
     write_rows(folder / "cam1.results.rec", "results", columns, rows)
     return folder
 

@@ -18,6 +18,7 @@ from sync_cases import write_csv
 import rtface
 from rtface.neural.behaviour import make_behaviour, read_behaviour
 from rtface.neural.bundle import Bundle, load_bundle, save_bundle
+from rtface.neural.columns import PUPIL as PLACES
 from rtface.neural.columns import Column, Gather, group_of
 from rtface.neural.design import scaling
 from rtface.neural.fit import Settings, fit_linear, prepare
@@ -68,7 +69,7 @@ def poses_of(behaviour: Any) -> list[tuple[Pose, dict[str, np.ndarray]]]:
                 row["xy".index(axis)] = np.nan_to_num(value)
                 row[2] = 0.0 if np.isnan(value) else max(row[2], 0.9)
             else:
-                pupil[9] = value
+                pupil[9 + PLACES.index(column.name)] = value
         found.append((Pose(keypoints), {"pupil": pupil}))
     return found
 

@@ -72,10 +72,10 @@ class FilterBank:
     def __call__(self, t_ns: int, x: Float32Array) -> Float32Array:
         """Return (L * F,) float32, time constant by time constant; overwritten by the next call.
 
-        The first frame is taken to have lasted for ever.
+        Before the first frame everything was at its mean, which is 0.
         """
         if self._before_ns is None:
-            self._state[:] = x
+            self._state[self._rates == np.inf] = x
         else:
             keep = np.exp(-(t_ns - self._before_ns) * self._rates).astype(np.float32)[:, None]
             self._state *= keep

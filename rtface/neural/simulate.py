@@ -9,7 +9,7 @@ import numpy as np
 
 from rtface.neural.activity import Activity, Floats, make_activity
 from rtface.neural.behaviour import Behaviour, make_behaviour
-from rtface.neural.columns import Column, group_of
+from rtface.neural.columns import PUPIL, Column, group_of
 
 #: a few keypoints of each group, and how much of a region's activity each group makes
 POINTS = ("eye(top)", "whisker(I)", "nose(tip)", "mouth", "paw")
@@ -95,7 +95,7 @@ def simulate(
     random = np.random.default_rng(seed)
     n = int(seconds * rate_hz)
     columns = [Column(f"{p}.{axis}", group_of(p)) for p in POINTS for axis in "xy"]
-    columns.append(Column("pupil.edge_area", "pupil"))
+    columns += [Column(name, "pupil") for name in PUPIL]
     running = smooth_noise(random, n, 1 / rate_hz, 3.0)  # moves everything a little
     own = np.stack([smooth_noise(random, n, 1 / rate_hz, 0.4) for _ in columns], 1)
     x = 0.85 * own + 0.53 * running[:, None]
