@@ -126,7 +126,7 @@ def _page(
 {", ".join(found.groups)}, {settings.n_folds} folds in time with gaps of {settings.gap_s:g} s.
 Mean variance explained {found.scores.explained[0].mean():.3f}, of shuffled activity
 {found.shuffled.explained[0].mean():.3f}; peers explain {peers}.
-{100 * sure:.0f} % of units are explained by more than 0.01.
+Of {100 * sure:.0f} % of units more than 0.01 is explained.
 
 | region (units) | explained [95 %] | shuffled [95 %] | unique, largest first |
 |---|---|---|---|
