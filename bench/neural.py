@@ -157,7 +157,7 @@ def large(folder: Path, neurons: int, samples: int) -> dict[str, Any]:
     folds_s = time.perf_counter() - start_s - prepared_s
     found = fit_linear(planes, made.behaviour, settings, 32)
     fit_s = time.perf_counter() - start_s - prepared_s - folds_s
-    save_bundle(folder / "model", found.model, {}, found.readout)
+    save_bundle(folder / "model", found.model, {})
     path.unlink()
     return {
         "neurons": neurons,

@@ -53,7 +53,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Bundle]:
     planes = prepare(made.behaviour, made.activity, settings)
     found = fit_linear(planes, made.behaviour, settings, None, 4)
     folder = tmp_path_factory.mktemp("bundle")
-    return made, save_bundle(folder, found.model, {}, found.readout)
+    return made, save_bundle(folder, found.model, {})
 
 
 def poses_of(behaviour: Any) -> list[tuple[Pose, dict[str, np.ndarray]]]:
@@ -117,6 +117,26 @@ def test_a_network_frame_by_frame_is_the_same_as_offline_through_lost_frames() -
     offline = model.run(behaviour)
     assert offline.std() > 0.1
     np.testing.assert_allclose(live, offline, atol=1e-5)
+
+
+@pytest.mark.parametrize("back_ns", [0, 1_000_000, 70_000_000])
+def test_a_clock_that_is_set_back_spoils_nothing(fitted: Any, back_ns: int) -> None:
+    made, bundle = fitted
+    behaviour = made.behaviour
+    mean, std = scaling(behaviour)
+    common = Common(behaviour.columns, mean, std, ("a", "b"), 0.0, None)
+    for model in (bundle.model, Keypoints(common, network(len(mean), 2), 20_000_000)):
+        t_ns = behaviour.t_ns[:400].copy()
+        t_ns[200:] -= t_ns[200] - t_ns[199] + back_ns
+        stream = model.stream()
+        both = zip(t_ns.tolist(), behaviour.values[:400], strict=True)
+        live = np.stack([stream(t, x).copy() for t, x in both])
+        assert np.isfinite(live).all()
+        np.testing.assert_array_equal(live[200], live[199])
+        kept = np.diff(np.maximum.accumulate(t_ns), prepend=t_ns[0] - 1) > 0
+        assert 0 < (~kept).sum() < 10
+        again = make_behaviour(t_ns, t_ns * 1e-9, behaviour.values[:400], behaviour.columns)
+        np.testing.assert_allclose(live[kept], model.run(again), atol=1e-5)
 
 
 def test_the_cost_of_a_sample_does_not_grow_with_the_past() -> None:

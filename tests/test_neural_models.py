@@ -9,7 +9,7 @@ import pytest
 
 from rtface.neural.activity import make_activity, moments
 from rtface.neural.behaviour import make_behaviour
-from rtface.neural.bundle import ARRAYS, SIDECAR, load_bundle, save_bundle
+from rtface.neural.bundle import ARRAYS, SIDECAR, load_bundle, save_bundle, units_of
 from rtface.neural.columns import Column
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Target, crossvalidate
@@ -267,10 +267,9 @@ def test_a_model_of_components_explains_a_part_that_it_never_saw(tmp_path: Path)
     for rank in (None, 10):
         planes = prepare(made.behaviour, parts[0], RIGHT)
         found = fit_linear(planes, made.behaviour, RIGHT, rank, 20)
-        units, regions = parts[0].units, parts[0].regions
-        readout = np.zeros((found.readout.shape[0], len(units)), np.float32)
-        readout[:, found.units] = found.readout
-        bundle = save_bundle(tmp_path / f"{rank}", found.model, {"x": 1}, readout, units, regions)
+        known = planes[0].data.target.moments
+        units = units_of(parts[0], found.units, known, found.readout)
+        bundle = save_bundle(tmp_path / f"{rank}", found.model, {"x": 1}, units)
         scores = judge(bundle, made.behaviour, parts[1])
         driven = made.ceiling > 0.05
         assert scores.explained[0][driven].mean() > made.ceiling[driven].mean() - 0.06, rank
@@ -282,7 +281,7 @@ def test_a_bundle_is_refused_when_it_was_changed(tmp_path: Path) -> None:
     made = simulate(seconds=150, per_region=2)
     planes = prepare(made.behaviour, made.activity, RIGHT)
     found = fit_linear(planes, made.behaviour, RIGHT, None, 3)
-    bundle = save_bundle(tmp_path / "b", found.model, {}, found.readout)
+    bundle = save_bundle(tmp_path / "b", found.model, {})
     again = load_bundle(tmp_path / "b")
     assert again.sha256 == bundle.sha256
     np.testing.assert_array_equal(again.model.run(made.behaviour), found.model.run(made.behaviour))
@@ -331,3 +330,20 @@ def test_crossvalidation_is_that_of_plain_ridge() -> None:
         error += ((judged - predicted) ** 2).sum(0)
         total += ((judged - judged.mean(0)) ** 2).sum(0)
     np.testing.assert_allclose(found.explained[0], 1 - error / total, atol=2e-3)
+
+
+def test_units_of_every_plane_are_read_from_the_same_components(tmp_path: Path) -> None:
+    made = simulate(seconds=300, per_region=12)
+    offsets = np.zeros(48)
+    offsets[::2] = 1e-6  # two planes of the same time
+    values, times_s = made.activity.values, made.activity.times_s
+    activity = make_activity(values, times_s, "x", offsets_s=offsets)
+    planes = prepare(made.behaviour, activity, RIGHT)
+    found = fit_linear(planes, made.behaviour, RIGHT, None, 12)
+    units = units_of(activity, found.units, planes[0].data.target.moments, found.readout)
+    bundle = save_bundle(tmp_path / "b", found.model, {}, units)
+    explained = judge(bundle, made.behaviour, activity).explained[0]
+    driven = made.ceiling > 0.05
+    one, other = (explained[driven & (offsets == offset)].mean() for offset in (0, 1e-6))
+    assert min(one, other) > 0.4
+    assert abs(one - other) < 0.05

@@ -187,7 +187,7 @@ def _load(path: Path) -> _Loaded:
 
 
 def _fit_linear(loaded: _Loaded, count: int, low_rank: bool, out: Path) -> None:
-    from rtface.neural.bundle import save_bundle
+    from rtface.neural.bundle import save_bundle, units_of
     from rtface.neural.fit import fit_linear, prepare
     from rtface.neural.report import said
     from rtface.neural.scores import mean_interval, peers, share
@@ -216,14 +216,14 @@ def _fit_linear(loaded: _Loaded, count: int, low_rank: bool, out: Path) -> None:
             "of_peers": None if part != part else part,
         }
     found = fit_linear(planes, loaded.behaviour, settings, rank, count, loaded.masks)
-    readout = _whole(found.readout, found.units, loaded.activity)
-    activity = loaded.activity
-    made = save_bundle(out, found.model, told, readout, activity.units, activity.regions)
+    known = planes[0].data.target.moments
+    units = units_of(loaded.activity, found.units, known, found.readout)
+    made = save_bundle(out, found.model, told, units)
     print(f"{out}: model {made.sha256[:12]}, {len(found.model.common.outputs)} outputs")
 
 
 def _fit_network(loaded: _Loaded, count: int, causal: bool, iterations: int, out: Path) -> None:
-    from rtface.neural.bundle import STATE, save_bundle
+    from rtface.neural.bundle import STATE, save_bundle, units_of
     from rtface.neural.fit_keypoints import fit_keypoints
 
     activity, settings = loaded.activity, loaded.data.settings
@@ -258,8 +258,8 @@ def _fit_network(loaded: _Loaded, count: int, causal: bool, iterations: int, out
             f"shuffled {control.components:.3f}; of units {found.explained.mean():.3f}, shuffled "
             f"{control.explained.mean():.3f}"
         )
-        readout = _whole(found.readout, found.units, activity)
-        made = save_bundle(out, found.model, told, readout, activity.units, activity.regions, state)
+        units = units_of(activity, found.units, found.moments, found.readout)
+        made = save_bundle(out, found.model, told, units, state)
     lag_ms = 1e3 * found.model.common.lag_s
     print(f"{out}: model {made.sha256[:12]}, {count} outputs, each {lag_ms:.0f} ms late")
 
@@ -286,15 +286,6 @@ def _import(loaded: _Loaded, weights: Path, animal: int | None, out: Path) -> No
     print(f"{out}: model {made.sha256[:12]}, {len(names)} outputs, each {1e3 * lag_s:.0f} ms late")
 
 
-def _whole(readout: Any, units: Any, activity: Activity) -> Any:
-    """Return a readout (C, N) of all units of a recording: 0 for those that were left out."""
-    import numpy as np
-
-    found = np.zeros((len(readout), len(activity.units)), np.float32)
-    found[:, units] = readout
-    return found
-
-
 def _evaluate(loaded: _Loaded, folder: Path) -> None:
     import numpy as np
 
@@ -306,6 +297,9 @@ def _evaluate(loaded: _Loaded, folder: Path) -> None:
     bundle = load_bundle(folder)
     fitted = bundle.about.get("fitted") or {}
     behaviour = _columns_of(loaded, bundle.model.common.columns)
+    masks = bundle.model.common.masks
+    if masks is not None and masks != loaded.masks:
+        raise UserError(f"{folder}: is of motion components of other masks than this session's")
     scores = judge(bundle, behaviour, loaded.activity)
     control = judge(bundle, behaviour, loaded.activity, shuffled=True)
     judged = np.flatnonzero(np.isfinite(scores.total[0]))

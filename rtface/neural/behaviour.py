@@ -71,8 +71,8 @@ class Behaviour:
 def make_behaviour(
     t_ns: Ints, times_s: Floats, values: Float32Array, columns: Sequence[Column]
 ) -> Behaviour:
-    """Return what was seen, without frames that do not come after the one before."""
-    rising = np.diff(t_ns, prepend=t_ns[:1] - 1) > 0
+    """Return what was seen, without frames that are not later than all before them."""
+    rising = np.diff(np.maximum.accumulate(t_ns), prepend=t_ns[:1] - 1) > 0
     if rising.sum() < 2:
         raise UserError("the camera has fewer than two frames; nothing can be fitted to that")
     return Behaviour(t_ns[rising], times_s[rising], values[rising], tuple(columns))

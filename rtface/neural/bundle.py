@@ -8,11 +8,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rtface.neural.activity import Activity, Floats, Ints, Moments
 from rtface.neural.columns import Column
 from rtface.neural.model import Common, Keypoints, Linear, Model
 from rtface.neural.network import read_network
@@ -20,7 +21,7 @@ from rtface.types import Float32Array, UserError
 
 FORMAT = 1
 SIDECAR, ARRAYS, STATE = "neural.json", "neural.npz", "model.pth"
-MOST_OUTPUTS, MOST_BYTES = 256, 4 << 20
+MOST_OUTPUTS, MOST_LAG_S, MOST_BYTES = 256, 60, 4 << 20
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -35,7 +36,7 @@ class Sidecar(BaseModel):
     mean: list[float]
     std: list[Annotated[float, Field(gt=0)]]
     outputs: list[Name] = Field(min_length=1, max_length=MOST_OUTPUTS)
-    lag_s: float = Field(ge=-60, le=60)
+    lag_s: float = Field(ge=-MOST_LAG_S, le=MOST_LAG_S)
     masks: str | None = None
     taus_s: list[Annotated[float, Field(ge=0, le=3600)]] = Field(default_factory=list)
     period_ns: int = Field(0, ge=0, le=10**10)
@@ -56,6 +57,33 @@ class Sidecar(BaseModel):
         return self
 
 
+class Units(NamedTuple):
+    """The neurons that a model was fitted to, N of them; NaN and 0 for those that were left out.
+
+    Attributes
+    ----------
+    names, regions : tuple of str
+    mean, std : ndarray (N,) float64
+        Of their activity where the model was fitted.
+    readout : ndarray (C, N) float32
+        From what the model predicts to deviations of each.
+    """
+
+    names: tuple[str, ...]
+    regions: tuple[str, ...]
+    mean: Floats
+    std: Floats
+    readout: Float32Array
+
+
+def units_of(activity: Activity, which: Ints, known: Moments, readout: Float32Array) -> Units:
+    """Return all units of a recording; ``readout`` (C, n) is of ``which`` (n,) of them."""
+    n = len(activity.units)
+    mean, std, whole = np.full(n, np.nan), np.full(n, np.nan), np.zeros((len(readout), n))
+    mean[which], std[which], whole[:, which] = known.mean[which], known.std[which], readout
+    return Units(activity.units, activity.regions, mean, std, whole.astype(np.float32))
+
+
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A model that was read.
@@ -66,10 +94,8 @@ class Bundle:
     sha256 : str
         Of the sidecar, which holds those of the weights: names the model in every message.
     model : Model
-    readout : ndarray (C, N) or None
-        From what it predicts to units, in their deviations.
-    units, regions : tuple of str
-        Of the N units.
+    units : Units or None
+        Imported weights say nothing of units.
     about : mapping
         Scores, and what it was fitted to.
     """
@@ -77,9 +103,7 @@ class Bundle:
     folder: Path
     sha256: str
     model: Model
-    readout: Float32Array | None
-    units: tuple[str, ...]
-    regions: tuple[str, ...]
+    units: Units | None
     about: Mapping[str, Any]
 
 
@@ -87,9 +111,7 @@ def save_bundle(
     folder: Path,
     model: Model,
     about: Mapping[str, Any],
-    readout: Float32Array | None = None,
-    units: tuple[str, ...] = (),
-    regions: tuple[str, ...] = (),
+    units: Units | None = None,
     state: Path | None = None,
     animal: int | None = None,
 ) -> Bundle:
@@ -103,12 +125,14 @@ def save_bundle(
         The disk refuses.
     """
     common = model.common
-    arrays: dict[str, Any] = {
-        "units": np.array(units, np.str_),
-        "regions": np.array(regions, np.str_),
-    }
-    if readout is not None:
-        arrays["readout"] = np.asarray(readout, np.float32)
+    if len(common.outputs) > MOST_OUTPUTS or abs(common.lag_s) > MOST_LAG_S:
+        raise UserError(
+            f"{folder}: {len(common.outputs)} outputs, {common.lag_s:.1f} s late; at most "
+            f"{MOST_OUTPUTS} and {MOST_LAG_S} s are possible"
+        )
+    arrays: dict[str, Any] = {}
+    if units is not None:
+        arrays = {f"units_{name}": np.asarray(value) for name, value in units._asdict().items()}
     if isinstance(model, Linear):
         arrays |= {"weights": model.weights, "bias": model.bias}
     try:
@@ -184,12 +208,23 @@ def load_bundle(folder: Path) -> Bundle:
         network = read_network(folder / STATE, told.animal)
         check_shapes(folder / STATE, network.mix.shape[0], network.readout.shape[1], common)
         model = Keypoints(common, network, told.period_ns)
-    readout = arrays.get("readout")
-    if readout is not None and (readout.ndim != 2 or len(readout) != len(common.outputs)):
-        raise UserError(f"{folder / ARRAYS}: readout: is not of {len(common.outputs)} outputs")
-    units, regions = (tuple(map(str, arrays.get(name, ()))) for name in ("units", "regions"))
     digest = hashlib.sha256(text).hexdigest()
-    return Bundle(folder, digest, model, readout, units, regions, told.about)
+    units = _units(folder, arrays, len(common.outputs))
+    return Bundle(folder, digest, model, units, told.about)
+
+
+def _units(folder: Path, arrays: dict[str, Any], n_outputs: int) -> Units | None:
+    found = [arrays.get(f"units_{name}") for name in Units._fields]
+    if all(one is None for one in found):
+        return None
+    names, regions, mean, std, readout = found
+    n = 0 if names is None else len(names)
+    expected = ((n,), (n,), (n,), (n,), (n_outputs, n))
+    for name, one, shape in zip(Units._fields, found, expected, strict=True):
+        if one is None or one.shape != shape:
+            raise UserError(f"{folder / ARRAYS}: units_{name}: is not of shape {shape}")
+    texts = (tuple(map(str, one)) for one in (names, regions))
+    return Units(*texts, np.asarray(mean), np.asarray(std), np.asarray(readout, np.float32))
 
 
 def check_shapes(path: Path, n_inputs: int, n_outputs: int, common: Common) -> None:

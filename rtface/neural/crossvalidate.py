@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,6 +70,11 @@ class Target(NamedTuple):
         block -= self.moments.mean[units, None].astype(np.float32)
         block /= self.moments.std[units, None].astype(np.float32)
         return np.ascontiguousarray(block.T)
+
+    def blocks(self) -> Iterator[Float32Array]:
+        """Yield all of it, some units at a time."""
+        for start in range(0, len(self.units), BLOCK):
+            yield self.read(start, start + BLOCK)
 
     def sample(self) -> Float32Array:
         """Return (R, n) of some of its units, evenly spread."""
@@ -160,10 +165,7 @@ def _directions(
     found = []
     for k, fold in enumerate(split.folds):
         xy = np.concatenate(
-            [
-                covariance(x, target.read(start, start + BLOCK), fold.train).xy
-                for start in range(0, len(target.units), BLOCK)
-            ],
+            [covariance(x, y, fold.train).xy for y in target.blocks()],
             1,
         )
         penalties = [one_for_all(each) for each in choosers[k](sample)]

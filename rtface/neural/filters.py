@@ -65,21 +65,22 @@ class FilterBank:
     """
 
     def __init__(self, n: int, taus_s: Sequence[float]) -> None:
-        self._rates = np.array([1e-9 / tau if tau > 0 else np.inf for tau in taus_s])
+        self._rates = np.array([1e-9 / tau if tau > 0 else 0.0 for tau in taus_s])
+        self._now = np.array([tau <= 0 for tau in taus_s])
         self._state = np.zeros((len(taus_s), n), np.float32)
         self._before_ns: int | None = None
 
     def __call__(self, t_ns: int, x: Float32Array) -> Float32Array:
         """Return (L * F,) float32, time constant by time constant; overwritten by the next call.
 
+        ``t_ns`` is later than at the call before.
         Before the first frame everything was at its mean, which is 0.
         """
-        if self._before_ns is None:
-            self._state[self._rates == np.inf] = x
-        else:
+        if self._before_ns is not None:
             keep = np.exp(-(t_ns - self._before_ns) * self._rates).astype(np.float32)[:, None]
             self._state *= keep
             self._state += (1 - keep) * x
+        self._state[self._now] = x
         self._before_ns = t_ns
         return self._state.reshape(-1)
 

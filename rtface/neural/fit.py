@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtface.neural.activity import BLOCK, Activity, Floats, Ints, moments
+from rtface.neural.activity import Activity, Floats, Ints, moments
 from rtface.neural.behaviour import Behaviour, check_overlap
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Target
 from rtface.neural.design import design, scaling
 from rtface.neural.filters import TAUS_S
 from rtface.neural.model import Common, Linear
-from rtface.neural.penalty import choose_penalties, one_for_all
+from rtface.neural.penalty import choose_penalties, covariance, one_for_all
 from rtface.neural.regression import inputs, low_rank, ridge
 from rtface.neural.sampling import meet
 from rtface.neural.scores import Data
@@ -122,7 +122,7 @@ def fit_linear(
         Of the motion components.
     """
     if rank is None:
-        weights, offset, readout = _of_components(prepared, count)
+        weights, offset, readout = _of_components(prepared, settings, count)
     else:
         weights, offset, readout = _of_rank(prepared, rank)
     n = len(weights)
@@ -140,30 +140,29 @@ def fit_linear(
     return Fitted(model, readout.astype(np.float32), units)
 
 
-def _of_components(prepared: Sequence[Prepared], count: int) -> tuple[Floats, Floats, Floats]:
+def _of_components(
+    prepared: Sequence[Prepared], settings: Settings, count: int
+) -> tuple[Floats, Floats, Floats]:
     """Return weights (C, P), bias (C,), readout (C, N) of ridge on principal components.
 
-    Components are of the first plane's units where there are several planes: each plane has its
-    own times.
+    Components are of all units; of several planes the inputs are the mean of those of each.
     """
-    one = prepared[0].data
-    found = components(one.target, count)
-    known = inputs(one.x)
-    traces = found.traces - found.traces.mean(0)
-    xy = (one.x - known.mean).T @ traces / len(traces)
-    penalties = choose_penalties(one.x, found.traces, one.times_s, one.split, one.gap_s)
-    weights = ridge(known, xy, penalties)
-    readout = [found.directions.T]
+    together = prepared[0].samples
     for other in prepared[1:]:
-        # what units of other planes have to do with those components, by what is predicted of them
-        predicted = (other.data.x - known.mean) @ weights
-        scale = np.maximum((predicted**2).sum(0), 1e-9)[:, None]
-        parts = [
-            predicted.T @ other.data.target.read(start, start + BLOCK) / scale
-            for start in range(0, len(other.data.target.units), BLOCK)
-        ]
-        readout.append(np.concatenate(parts, 1))
-    return weights.T, -(known.mean @ weights), np.concatenate(readout, 1)
+        together = np.intersect1d(together, other.samples)
+    parts = [one.data.x[np.searchsorted(one.samples, together)] for one in prepared]
+    x: Float32Array = np.asarray(sum(parts[1:], parts[0]) / len(parts), np.float32)
+    units = np.concatenate([one.data.target.units for one in prepared])
+    target = prepared[0].data.target._replace(units=np.sort(units), samples=together)
+    found = components(target, count)
+    times_s = prepared[0].data.times_s[np.searchsorted(prepared[0].samples, together)]
+    folds = split(times_s, settings.n_folds, gap_s=settings.gap_s)
+    penalties = choose_penalties(x, found.traces, times_s, folds, settings.gap_s)
+    known = inputs(x)
+    weights = ridge(known, covariance(x, found.traces, np.ones(len(x), bool)).xy, penalties)
+    order = np.argsort(np.argsort(units))
+    readout = found.directions[order].T.astype(np.float64)  # in the order of the planes
+    return weights.T, -(known.mean @ weights), readout
 
 
 def _of_rank(prepared: Sequence[Prepared], rank: int) -> tuple[Floats, Floats, Floats]:
@@ -172,8 +171,7 @@ def _of_rank(prepared: Sequence[Prepared], rank: int) -> tuple[Floats, Floats, F
     parts = []
     for one in prepared:
         off = one.data.x - known.mean.astype(np.float32)
-        for start in range(0, len(one.data.target.units), BLOCK):
-            y = one.data.target.read(start, start + BLOCK)
+        for y in one.data.target.blocks():
             parts.append((off.T @ (y - y.mean(0))).astype(np.float64) / len(off))
     first_plane = prepared[0].data
     x, y = first_plane.x, first_plane.target.sample()

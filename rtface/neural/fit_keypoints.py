@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtface.neural.activity import BLOCK, Activity, Ints, moments
+from rtface.neural.activity import BLOCK, Activity, Ints, Moments, moments
 from rtface.neural.behaviour import Behaviour, check_overlap
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Progress, Target
@@ -22,7 +22,7 @@ LEAST_SAMPLES = 100
 
 
 class FittedKeypoints(NamedTuple):
-    """A network, its readout (C, n), the units it is of, and how well it does where it is judged.
+    """A network, its readout (C, n), its units and theirs, and how well it does where judged.
 
     ``components`` is the variance explained of all its targets together, ``units`` of each unit.
     """
@@ -30,6 +30,7 @@ class FittedKeypoints(NamedTuple):
     model: Keypoints
     readout: Float32Array
     units: Ints
+    moments: Moments
     components: float
     explained: Float32Array
 
@@ -112,6 +113,7 @@ def fit_keypoints(
         Keypoints(common, network, period_ns),
         np.ascontiguousarray(found.directions.T),
         units,
+        known_units,
         outcome.explained,
         explained,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtface.neural.activity import Activity, moments
+from rtface.neural.activity import BLOCK, Activity, moments
 from rtface.neural.behaviour import Behaviour, check_overlap
 from rtface.neural.bundle import Bundle
 from rtface.neural.crossvalidate import Scores
@@ -27,13 +27,14 @@ def judge(
     UserError
         The recording has other units than the model, or no time in common.
     """
-    if bundle.readout is None:
+    known = bundle.units
+    if known is None:
         raise UserError(
             f"{bundle.folder}: says nothing of units (imported weights do not); fit one here"
         )
-    if bundle.units != activity.units:
+    if known.names != activity.units:
         raise UserError(
-            f"{activity.name}: has {len(activity.units)} units, not the {len(bundle.units)} of "
+            f"{activity.name}: has {len(activity.units)} units, not the {len(known.names)} of "
             f"{bundle.folder}; a model is of the neurons that it was fitted to"
         )
     check_overlap(behaviour, activity)
@@ -51,17 +52,18 @@ def judge(
             bundle.model.common.lag_s,
         )
         rows = _at(predicted, meeting.first, meeting.last, isinstance(bundle.model, Linear))
-        known = moments(activity, meeting.samples)
-        usable = units[known.usable[units]]
+        if len(rows) < n_chunks:
+            raise UserError(f"{activity.name}: {len(rows)} samples are too few to be judged by")
+        usable = units[
+            moments(activity, meeting.samples).usable[units] & np.isfinite(known.std[units])
+        ]
         samples = np.roll(meeting.samples, len(rows) // 2 if shuffled else 0)
-        chunk = np.arange(len(rows)) * n_chunks // len(rows)
-        starts = np.searchsorted(chunk, np.arange(n_chunks))
-        for start in range(0, len(usable), 1000):
-            some = usable[start : start + 1000]
+        starts = np.searchsorted(np.arange(len(rows)) * n_chunks // len(rows), np.arange(n_chunks))
+        for start in range(0, len(usable), BLOCK):
+            some = usable[start : start + BLOCK]
             y = activity.block(some, samples)
             y = ((y - known.mean[some, None]) / known.std[some, None]).T.astype(np.float32)
-            off = y - rows @ bundle.readout[:, some]
-            off -= off.mean(0)
+            off = y - rows @ known.readout[:, some]
             error[0][:, some] = np.add.reduceat(off**2, starts, axis=0)
             total[:, some] = np.add.reduceat((y - y.mean(0)) ** 2, starts, axis=0)
     return Scores(error, total)

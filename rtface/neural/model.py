@@ -19,7 +19,11 @@ class Stream(Protocol):
     """Predicts with every frame, in order. Belongs to one thread."""
 
     def __call__(self, t_ns: int, x: Float32Array) -> Float32Array:
-        """Return (C,) float32 of a frame's columns (F,); overwritten by the next call."""
+        """Return (C,) float32 of a frame's columns (F,); overwritten by the next call.
+
+        A frame that is not later than one before changes nothing and gets the same again: the
+        clock of exposures may be set back a little where a camera begins anew.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,12 @@ class _LinearStream:
         self._bank = FilterBank(len(model.common.columns), model.taus_s)
         self._weights, self._bias = np.ascontiguousarray(model.weights), model.bias
         self._out = np.zeros(len(model.bias), np.float32)
+        self._before_ns: int | None = None
 
     def __call__(self, t_ns: int, x: Float32Array) -> Float32Array:
+        if self._before_ns is not None and t_ns <= self._before_ns:
+            return self._out
+        self._before_ns = t_ns
         np.dot(self._weights, self._bank(t_ns, self._scale(t_ns, x)), out=self._out)
         self._out += self._bias
         return self._out
@@ -125,9 +133,12 @@ class _NetworkStream:
         self._taps, self._at = taps, 0
         self._before_ns: int | None = None
         self._mixed = np.zeros(width, np.float32)
+        self._out = np.zeros(len(model.common.outputs), np.float32)
 
     def __call__(self, t_ns: int, x: Float32Array) -> Float32Array:
         if self._before_ns is not None:
+            if t_ns <= self._before_ns:
+                return self._out
             for _ in range(1, _steps(t_ns - self._before_ns, self._period_ns, self._taps)):
                 self._push()
         self._before_ns = t_ns
@@ -136,7 +147,8 @@ class _NetworkStream:
         self._push()
         window = self._kept[self._at : self._at + self._taps]
         filtered = (window.T @ self._network.kernels).reshape(-1)
-        return self._network.read(self._network.latents(filtered))
+        self._out = self._network.read(self._network.latents(filtered))
+        return self._out
 
     def _push(self) -> None:
         self._kept[self._at] = self._kept[self._at + self._taps] = self._mixed
