@@ -81,10 +81,11 @@ def test_suite2p_gives_cells_of_one_plane(tmp_path: Path) -> None:
     values = suite2p(tmp_path / "p", 5, 200, [1, 3])
     times = save(tmp_path / "t.npy", TIMES)
     found = read_activity(tmp_path / "p", times)
-    np.testing.assert_array_equal(found.values, values[[1, 3]])
+    np.testing.assert_array_equal(found.values[:], values[[1, 3]])
+    np.testing.assert_array_equal(found.values[:, 5:9][[1]], values[[3], 5:9])
     assert found.units == ("1", "3")
     np.testing.assert_array_equal(
-        read_activity(tmp_path / "p", times, signal="F").values, values[[1, 3]] + 1
+        read_activity(tmp_path / "p", times, signal="F").values[:], values[[1, 3]] + 1
     )
 
 
@@ -96,6 +97,8 @@ def test_planes_of_suite2p_have_their_own_times_by_the_frame_clock(tmp_path: Pat
     assert found.values.shape == (6, 50)
     np.testing.assert_allclose(found.times_s, 10 + np.arange(50) * 0.09 + 0.015)
     np.testing.assert_allclose(found.offsets_s, np.repeat([0, 0.03, 0.06], 2))
+    assert found.width_s == pytest.approx(0.03)
+    np.testing.assert_array_equal(found.values[[5, 0, 2]][:, :2], [[100, 101], [0, 1], [0, 1]])
     assert [round(offset, 6) for offset, _ in found.planes()] == [0, 0.03, 0.06]
     assert len(read_activity(tmp_path, edges_s=np.r_[edges_s, 14.6]).times_s) == 50
     for wrong in (edges_s[:-1], np.arange(300) * 0.03):

@@ -119,6 +119,15 @@ def test_a_network_frame_by_frame_is_the_same_as_offline_through_lost_frames() -
     np.testing.assert_allclose(live, offline, atol=1e-5)
 
 
+def test_a_network_of_another_frame_rate_is_refused() -> None:
+    behaviour = simulate(seconds=20, per_region=1).behaviour
+    mean, std = scaling(behaviour)
+    common = Common(behaviour.columns, mean, std, ("a",), 0.0, None)
+    Keypoints(common, network(len(mean), 1), 20_100_000).run(behaviour)
+    with pytest.raises(UserError, match=r"is of 100\.0 frames/s and these are 50\.0"):
+        Keypoints(common, network(len(mean), 1), 10_000_000).run(behaviour)
+
+
 @pytest.mark.parametrize("back_ns", [0, 1_000_000, 70_000_000])
 def test_a_clock_that_is_set_back_spoils_nothing(fitted: Any, back_ns: int) -> None:
     made, bundle = fitted
@@ -187,8 +196,8 @@ def test_a_bundle_that_is_not_there_names_the_key() -> None:
     from rtface.camera_config import NeuralSection
 
     with pytest.raises(UserError, match=r"camera\.cam1\.neural\.bundle: .*neural\.json"):
-        neural_stage(NeuralSection(bundle="/none"), "cam1", POINTS, Stages().about())
-    assert neural_stage(None, "cam1", POINTS, {}) is None
+        neural_stage(NeuralSection(bundle="/none"), "cam1", POINTS, Stages().about(), 50.0)
+    assert neural_stage(None, "cam1", POINTS, {}, 50.0) is None
 
 
 def test_a_predicted_component_is_a_signal(fitted: Any) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from neural_cases import write_all
+from programs import RTFACE
 from test_neural_live import said
 
 from rtface.cli.neural import _load
 from rtface.neural.bundle import STATE, load_bundle
 from rtface.neural.judge import judge
-from rtface.neural.simulate import simulate
+from rtface.neural.simulate import POINTS, simulate
 
 pytestmark = pytest.mark.networks
 
@@ -48,6 +50,16 @@ def test_a_network_is_fitted_and_runs_live_as_offline(
     state = torch.load(tmp_path / "model" / STATE, weights_only=True)
     assert state["core.features.wavelet0.weight"].shape == (10, 1, 201)
     weights = tmp_path / "model" / STATE
+    done = subprocess.run(
+        [RTFACE, "neural", "fit", path, "--out", tmp_path / "copy", "--weights", weights],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "name them in its order" in done.stderr
+    points = ", ".join(f'"{name}"' for name in POINTS)
+    path.write_text(f"keypoints = [{points}]\n" + path.read_text())
     told = said("neural", "fit", path, "--out", tmp_path / "copy", "--weights", weights)
     copied = tmp_path / "copy" / STATE
     assert copied.read_bytes() == weights.read_bytes()

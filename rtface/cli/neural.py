@@ -207,7 +207,8 @@ def _fit_linear(loaded: _Loaded, count: int, low_rank: bool, out: Path) -> None:
         part = share(scores.explained[0], possible)
         where = f"plane {i}: " if len(planes) > 1 else ""
         print(
-            f"{where}{len(data.target.units)} units: variance explained {said(mean)}, shuffled "
+            f"{where}{len(data.target.units)} units by {told['model']}: variance explained "
+            f"{said(mean)}, shuffled "
             f"{said(shuffled)}; of what peers explain {100 * part:.0f} %"
         )
         told[f"plane{i}"] = {
@@ -274,6 +275,11 @@ def _import(loaded: _Loaded, weights: Path, animal: int | None, out: Path) -> No
     from rtface.neural.network import read_network
 
     network = read_network(weights, animal)
+    if loaded.data.keypoints is None or loaded.data.inputs != ("keypoints",):
+        raise UserError(
+            f"{weights}: says not which keypoints it takes; name them in its order: inputs = "
+            '["keypoints"] and keypoints = [...]'
+        )
     mean, std = scaling(loaded.behaviour)
     period_ns = int(np.median(np.diff(loaded.behaviour.t_ns)))
     lag_s = network.taps // 2 * period_ns * 1e-9 + loaded.data.patience_s

@@ -74,8 +74,9 @@ def make_activity(
     units: Sequence[str] | None = None,
     regions: Sequence[str] | None = None,
     offsets_s: npt.ArrayLike | None = None,
+    width_s: float | None = None,
 ) -> Activity:
-    """Return activity that was checked.
+    """Return activity that was checked; a sample lasts until the next unless ``width_s`` says.
 
     Raises
     ------
@@ -100,8 +101,8 @@ def make_activity(
     for what, found in (("names", units), ("regions", regions), ("offsets", offsets)):
         if len(found) != n:
             raise UserError(f"{name}: {n} units and {len(found)} {what}; one for each is needed")
-    width_s = float(np.median(np.diff(times)))
-    return Activity(values, times, width_s, units, regions, offsets, name)
+    lasts_s = width_s or float(np.median(np.diff(times)))
+    return Activity(values, times, lasts_s, units, regions, offsets, name)
 
 
 def moments(activity: Activity, samples: Ints) -> Moments:

@@ -223,8 +223,8 @@ def _units(folder: Path, arrays: dict[str, Any], n_outputs: int) -> Units | None
     for name, one, shape in zip(Units._fields, found, expected, strict=True):
         if one is None or one.shape != shape:
             raise UserError(f"{folder / ARRAYS}: units_{name}: is not of shape {shape}")
-    texts = (tuple(map(str, one)) for one in (names, regions))
-    return Units(*texts, np.asarray(mean), np.asarray(std), np.asarray(readout, np.float32))
+    texts = [tuple(str(one) for one in np.asarray(part)) for part in (names, regions)]
+    return Units(texts[0], texts[1], np.asarray(mean), np.asarray(std), np.asarray(readout))
 
 
 def check_shapes(path: Path, n_inputs: int, n_outputs: int, common: Common) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtface.neural.activity import BLOCK, Activity, Ints, Moments, moments
+from rtface.neural.activity import BLOCK, Activity, Floats, Ints, Moments, moments
 from rtface.neural.behaviour import Behaviour, check_overlap
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Progress, Target
@@ -15,10 +15,11 @@ from rtface.neural.design import scaling
 from rtface.neural.fit import Settings
 from rtface.neural.model import Common, Keypoints, even
 from rtface.neural.network import read_network
+from rtface.neural.sampling import MOST_PERIODS
 from rtface.types import Float32Array, UserError
 
 #: fewer samples than this are no ten stretches
-LEAST_SAMPLES = 100
+LEAST_SAMPLES = 250
 
 
 class FittedKeypoints(NamedTuple):
@@ -78,8 +79,8 @@ def fit_keypoints(
     x, frames = even(behaviour, common, period_ns)
     known = np.isfinite(behaviour.times_s)
     x_times_s = np.interp(np.arange(len(x)), frames[known], behaviour.times_s[known])
-    read_s = activity.times_s + settings.patience_s
-    samples = np.flatnonzero((read_s >= x_times_s[0]) & (read_s <= x_times_s[-1]))
+    read_s = activity.times_s + float(activity.offsets_s.mean()) + settings.patience_s
+    samples = _with_frames(read_s, behaviour.times_s[known], MOST_PERIODS * period_ns * 1e-9)
     if len(samples) < LEAST_SAMPLES:
         raise UserError(
             f"{activity.name}: {len(samples)} samples have frames; the network needs "
@@ -117,6 +118,13 @@ def fit_keypoints(
         outcome.explained,
         explained,
     )
+
+
+def _with_frames(read_s: Floats, frames_s: Floats, within_s: float) -> Ints:
+    """Return the samples that have a frame so near in time."""
+    right = np.clip(np.searchsorted(frames_s, read_s), 1, len(frames_s) - 1)
+    off = np.minimum(np.abs(frames_s[right] - read_s), np.abs(frames_s[right - 1] - read_s))
+    return np.flatnonzero(off <= within_s)
 
 
 def _of_units(target: Target, predicted: Float32Array, directions: Float32Array) -> Float32Array:

@@ -12,7 +12,10 @@ from rtface.neural.behaviour import Behaviour
 from rtface.neural.columns import Column
 from rtface.neural.filters import FilterBank, Scaler
 from rtface.neural.network import Network
-from rtface.types import Float32Array
+from rtface.types import Float32Array, UserError
+
+#: a network stretches time by so much at most, as a part
+MOST_OFF = 0.02
 
 
 class Stream(Protocol):
@@ -111,12 +114,21 @@ class Keypoints:
     network: Network
     period_ns: int
 
+    def check_rate(self, period_s: float) -> None:
+        """Raise UserError unless frames come at the rate that its kernels are of."""
+        if abs(period_s * 1e9 / self.period_ns - 1) > MOST_OFF:
+            raise UserError(
+                f"the network is of {1e9 / self.period_ns:.1f} frames/s and these are "
+                f"{1 / period_s:.1f}; fit one to this rate"
+            )
+
     def stream(self) -> Stream:
         """Return what predicts frame by frame."""
         return _NetworkStream(self)
 
     def run(self, behaviour: Behaviour) -> Float32Array:
         """Return (T, C): what ``stream`` says of every frame, to rounding."""
+        self.check_rate(behaviour.period_s)
         samples, frames = even(behaviour, self.common, self.period_ns)
         return self.network.read(self.network.run(samples)[frames])
 

@@ -140,8 +140,9 @@ def peers(
     found = np.full(n, np.nan)
     if not len(halves[0]):
         return found
+    count = min(PEERS, min(int(fold.train.sum()) for fold in split.folds) // 4)
     for one, other in (halves, halves[::-1]):
-        seen = components(target._replace(units=target.units[one]), PEERS)
+        seen = components(target._replace(units=target.units[one]), count)
         judged = target._replace(units=target.units[other])
         every = {"peers": np.ones(seen.traces.shape[1], bool)}
         scores = crossvalidate(

@@ -49,45 +49,34 @@ def split(
         The recording is too short for that.
     """
     n_chunks = n_folds * per_fold
-    begin, end = float(times_s[0]), float(times_s[-1])
-    length_s = (end - begin) / n_chunks
-    if n_folds < 3 or length_s < gap_s or len(times_s) < 4 * n_chunks:
-        raise UserError(
-            f"{len(times_s)} samples in {end - begin:.0f} s are too few for {n_chunks} stretches "
-            f"with gaps of {gap_s:g} s; record longer, or take fewer folds (3 at least) or a "
-            "smaller gap_s"
-        )
-    chunk = np.minimum((times_s - begin) / length_s, n_chunks - 1).astype(np.int64)
+    chunk = np.arange(len(times_s)) * n_chunks // max(1, len(times_s))
     folds = []
-    for fold in range(n_folds):
+    for fold in range(n_folds if len(times_s) >= 4 * n_chunks and n_folds > 2 else 0):
         test = chunk % n_folds == fold
-        train = ~test & ~_near(times_s, begin, length_s, n_chunks, n_folds, fold, gap_s)
+        train = ~test & ~_near(times_s, chunk, test, gap_s)
         other = (fold + 1 + n_folds // 2) % n_folds
         folds.append(Fold(train, train & (chunk % n_folds == other), test))
-    return Split(folds, chunk, n_chunks)
+    made = Split(folds, chunk, n_chunks)
+    enough = [min(apart(made, f, times_s, gap_s).sum(), f.choose.sum()) > n_chunks for f in folds]
+    if not folds or not all(enough):
+        raise UserError(
+            f"{len(times_s)} samples in {times_s[-1] - times_s[0]:.0f} s are too few for "
+            f"{n_chunks} stretches with gaps of {gap_s:g} s; record longer, or take fewer folds "
+            "(3 at least) or a smaller gap_s"
+        )
+    return made
 
 
 def apart(split: Split, fold: Fold, times_s: Floats, gap_s: float = GAP_S) -> Bools:
     """Return the rows to learn from when ``fold.choose`` is what is judged."""
-    chosen = np.unique(split.chunk[fold.choose])
+    near = _near(times_s, split.chunk, fold.choose, gap_s)
+    return fold.train & ~fold.choose & ~near
+
+
+def _near(times_s: Floats, chunk: Ints, judged: Bools, gap_s: float) -> Bools:
+    """Return which rows (R,) are in a judged stretch of time, or within a gap of it."""
     near = np.zeros(len(times_s), bool)
-    for one in chosen:
-        inside = times_s[fold.choose & (split.chunk == one)]
+    for one in np.unique(chunk[judged]):
+        inside = times_s[judged & (chunk == one)]
         near |= (times_s > inside[0] - gap_s) & (times_s < inside[-1] + gap_s)
-    return fold.train & ~near
-
-
-def _near(
-    times_s: Floats,
-    begin: float,
-    length_s: float,
-    n_chunks: int,
-    n_folds: int,
-    fold: int,
-    gap_s: float,
-) -> Bools:
-    near = np.zeros(len(times_s), bool)
-    for one in range(fold, n_chunks, n_folds):
-        start = begin + one * length_s
-        near |= (times_s > start - gap_s) & (times_s < start + length_s + gap_s)
     return near

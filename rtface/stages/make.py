@@ -56,4 +56,6 @@ def make_stages(
         running_stage(section.running, camera, info),
         pupil_stage(section.pupil, camera, names, info),
     )
-    return made._replace(neural=neural_stage(section.neural, camera, names, made.about()))
+    return made._replace(
+        neural=neural_stage(section.neural, camera, names, made.about(), info.rate_hz)
+    )

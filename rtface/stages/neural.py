@@ -11,6 +11,7 @@ import numpy as np
 from rtface.camera_config import NeuralSection
 from rtface.neural.bundle import Bundle, load_bundle
 from rtface.neural.columns import Gather
+from rtface.neural.model import Keypoints
 from rtface.rules import layout_of
 from rtface.types import Pose, Signals, UserError
 
@@ -66,18 +67,25 @@ class NeuralStage:
 
 
 def neural_stage(
-    section: NeuralSection | None, camera: str, keypoints: Sequence[str], about: Mapping[str, Any]
+    section: NeuralSection | None,
+    camera: str,
+    keypoints: Sequence[str],
+    about: Mapping[str, Any],
+    rate_hz: float,
 ) -> NeuralStage | None:
     """Return what predicts as a rig file says; None if it says nothing.
 
     Raises
     ------
     UserError
-        The model cannot be read, or needs what the rig does not compute.
+        The model cannot be read, needs what the rig does not compute, or is of another frame rate.
     """
     if section is None:
         return None
     try:
-        return NeuralStage(load_bundle(Path(section.bundle)), keypoints, about)
+        bundle = load_bundle(Path(section.bundle))
+        if isinstance(bundle.model, Keypoints):
+            bundle.model.check_rate(1 / rate_hz)
+        return NeuralStage(bundle, keypoints, about)
     except UserError as error:
         raise UserError(f"camera.{camera}.neural.bundle: {error}") from None

@@ -9,12 +9,39 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rtface.neural.activity import Activity, make_activity
+from rtface.neural.activity import Activity, Ints, make_activity
 from rtface.neural.readers.arrays import Floats, table
 from rtface.types import UserError
 
-#: a microscope's clock may tick on when its last frames are not saved
-MOST_EXTRA = 0.01
+
+class Rows:
+    """Rows of several tables, one below the other: read when they are asked for, never before.
+
+    Parameters
+    ----------
+    parts : list of (ndarray (N, T), ndarray (n,) int64)
+        Tables, mostly mapped from files, and which of their rows.
+    """
+
+    ndim = 2
+
+    def __init__(self, parts: list[tuple[Any, Ints]]) -> None:
+        self._parts = parts
+        self._table = np.repeat(np.arange(len(parts)), [len(rows) for _, rows in parts])
+        self._row = np.concatenate([rows for _, rows in parts])
+        self.shape = len(self._row), parts[0][0].shape[1]
+        self.dtype = parts[0][0].dtype
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return rows (n, T) as an array, or these rows in some columns (a pair of indices)."""
+        if isinstance(key, tuple):
+            return Rows([(traces[:, key[1]], rows) for traces, rows in self._parts])
+        which = np.arange(self.shape[0])[key]
+        out = np.empty((len(which), self.shape[1]), self.dtype)
+        for i, (traces, _) in enumerate(self._parts):
+            mine = self._table[which] == i
+            out[mine] = traces[self._row[which[mine]]]
+        return out
 
 
 def read(
@@ -64,10 +91,7 @@ def read(
     else:
         period_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
         late_s = np.arange(n_planes) * period_s / n_planes
-    if n_planes == 1 and np.asarray(planes[0][1]).all():
-        values: Any = planes[0][0]  # stays on the disk
-    else:
-        values = np.concatenate([np.asarray(v[cell, :t], np.float32) for v, cell in planes])
+    values = Rows([(traces[:, :t], np.flatnonzero(cell)) for traces, cell in planes])
     units = [
         f"{i}" if n_planes == 1 else f"plane{p}.{i}"
         for p, (_, cell) in enumerate(planes)
@@ -76,7 +100,8 @@ def read(
     offsets = np.concatenate(
         [np.full(int(cell.sum()), late_s[p]) for p, (_, cell) in enumerate(planes)]
     )
-    return make_activity(values, times_s, str(folder), units, regions, offsets)
+    width_s = float(np.median(np.diff(times_s))) / n_planes if len(times_s) > 1 else None
+    return make_activity(values, times_s, str(folder), units, regions, offsets, width_s)
 
 
 def _plane(folder: Path, signal: str) -> tuple[Any, npt.NDArray[np.bool_]]:
@@ -97,7 +122,8 @@ def _plane(folder: Path, signal: str) -> tuple[Any, npt.NDArray[np.bool_]]:
 def _of_edges(folder: Path, edges_s: Floats, t: int, n_planes: int) -> tuple[Floats, Floats]:
     """Return times of volumes, and how late each plane is; the counts have to agree."""
     expected, found = t * n_planes, len(edges_s)
-    if found < expected or found > expected * (1 + MOST_EXTRA) + n_planes:
+    # the clock may tick on while the last volume is not saved, and no longer
+    if not expected <= found <= expected + n_planes:
         raise UserError(
             f"{folder}: has {t} frames of {n_planes} planes, and the frame clock {found} edges, "
             f"not {expected}; is it the clock of this recording?"
