@@ -60,14 +60,15 @@ def segments(n: int) -> Segments:
     return Segments(train, test)
 
 
-def gabors(ahead: int = TAPS // 2, kernels: int = KERNELS, taps: int = TAPS) -> Float32Array:
+def gabors(kernels: int = KERNELS, taps: int = TAPS) -> Float32Array:
     """Return the kernels (W, K) that training begins with: waves under a bell, of two phases.
 
-    The bell stands at the present frame: as Facemap's for its look-ahead; without one it is the
-    half before. The kernels of a phase have unit length together.
+    The kernels of a phase have unit length together, as Facemap's. A causal network begins with
+    the same: half bells at the present explained less (docs/neural.md).
     """
     frequency = np.geomspace(1, 10, kernels // 2).astype(np.float32)[:, None]
-    t = (np.arange(taps) - (taps - 1 - ahead)).astype(np.float32) * np.float32(2 * np.pi / taps)
+    t = np.linspace(0, 2 * np.pi, taps + 1)[:-1].astype(np.float32)
+    t = t - t.mean()
     phases = [np.exp(-(t**2) / 2) * np.cos(phase + frequency * t) for phase in (0, np.pi / 2)]
     return np.concatenate([one / np.sqrt((one**2).sum()) for one in phases]).astype(np.float32)
 
@@ -92,7 +93,7 @@ class KeypointsModule(nn.Module):
             "linear1": nn.Sequential(nn.Linear(n_inputs * KERNELS, MEDIUM)),
             "latent": nn.Sequential(nn.Linear(MEDIUM, LATENTS)),
         }
-        core["wavelet0"].weight.data = torch.from_numpy(gabors(ahead)).unsqueeze(1)
+        core["wavelet0"].weight.data = torch.from_numpy(gabors()).unsqueeze(1)
         readout = {"linear0": nn.Linear(LATENTS, n_outputs)}
         self.core = nn.ModuleDict({"features": nn.ModuleDict(core)})
         self.readout = nn.ModuleDict({"features": nn.ModuleDict(readout)})
