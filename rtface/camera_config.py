@@ -71,6 +71,14 @@ class RunningSection(Section):
     box: Box = Field(description="where the belt or wheel is seen: left, top, width, height, px")
 
 
+class NeuralSection(Section):
+    """Neural activity that is predicted from a camera's frames."""
+
+    bundle: str = Field(
+        min_length=1, pattern=r"^[^\x00]*$", description="folder of `rtface neural fit`"
+    )
+
+
 class CameraBase(Section):
     """What every kind of camera has."""
 
@@ -119,6 +127,7 @@ class CameraBase(Section):
     motion: MotionSection | None = Field(None, description="stream motion components, too")
     pupil: PupilSection | None = Field(None, description="stream the pupil, too")
     running: RunningSection | None = Field(None, description="stream a treadmill's shifts, too")
+    neural: NeuralSection | None = Field(None, description="predict neural activity, too")
 
     @model_validator(mode="after")
     def _exposure_is_known(self) -> CameraBase:

@@ -121,6 +121,8 @@ def _check_camera(
             stage(image, True)
         if stages.pupil:
             stages.pupil(image, pose)
+        if stages.neural:
+            stages.neural(time.perf_counter_ns(), pose, stages.signals())
         times.append(time.perf_counter() - start)
     tracked_ms, period_ms = 1e3 * float(np.median(times)), 1e3 / info.rate_hz
     keeps_up = "keeps up" if tracked_ms < 0.8 * period_ms else "will skip frames"
@@ -169,6 +171,9 @@ def _rules_us(loop: Loop, pose: Pose, stages: Stages, n: int = 200) -> list[floa
 
 def _of_stage(what: str, about: dict[str, Any]) -> str:
     """Return what is computed beside keypoints, for people."""
+    if what == "neural":
+        model, lag_ms = about["bundle"][:12], about["lag_ns"] / 1e6
+        return f"{len(about['fields'])} numbers of the model {model}, {lag_ms:g} ms late"
     if what != "motion":
         box = about.get("box")
         return f"in box {box}" if box else "in a box that keypoints place"

@@ -251,8 +251,8 @@ def subscribe(
     control : str
         Control port of the run, for ``clock="local"``.
     topic : str
-        "pose": keypoints. "motion" or "pupil": what is in ``message.signals`` by name, if the rig
-        asks for it; nothing comes otherwise.
+        "pose": keypoints. "motion", "pupil" or "neural": what is in ``message.signals`` by name, if
+        the rig asks for it; nothing comes otherwise.
 
     Raises
     ------

@@ -168,7 +168,7 @@ def parse_rig(data: dict[str, Any], source: str, folder: Path | None = None) -> 
     try:
         rig = Rig.model_validate(data)
     except ValidationError as error:
-        raise UserError(f"{source}: {_explain(error)}") from None
+        raise UserError(f"{source}: {explain_faults(error)}") from None
     if folder is None:
         return rig
     cameras = {name: _in_folder(camera, folder) for name, camera in rig.camera.items()}
@@ -200,10 +200,13 @@ def _in_folder(camera: AnyCamera, folder: Path) -> AnyCamera:
     if camera.motion and camera.motion.masks is not None:
         masks = str(folder / camera.motion.masks)
         update["motion"] = camera.motion.model_copy(update={"masks": masks})
+    if camera.neural:
+        bundle = str(folder / camera.neural.bundle)
+        update["neural"] = camera.neural.model_copy(update={"bundle": bundle})
     return camera.model_copy(update=update)
 
 
-def _explain(error: ValidationError) -> str:
+def explain_faults(error: ValidationError) -> str:
     """Say in one line what is wrong: each key as it stands in the file, and what to do."""
     faults = error.errors()
     more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""

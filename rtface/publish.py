@@ -97,6 +97,7 @@ class Publisher:
         """Say from now on, and in the next turn to all, that this describes the stream."""
         self._meta = wire.encode_map(self._meta_topic, meta, with_json=True)
         self._masks = {"masks": (meta.get("motion") or {}).get("masks")}
+        self._neural = meta.get("neural") or {}
         self._meta_due_ns = 0
 
     def send(self, result: Result) -> None:
@@ -107,10 +108,19 @@ class Publisher:
             wire.encode_pose(self._pose_topic, self._session, result), zmq.NOBLOCK
         )
         for topic, names in self._wanted.items():
-            told = self._masks if topic.startswith("motion.") else {}
+            told = self._told(topic, result)
             self._socket.send_multipart(
                 wire.encode_signals(topic, self._session, result, names, told), zmq.NOBLOCK
             )
+
+    def _told(self, topic: str, result: Result) -> dict[str, Any]:
+        """Return the keys that the messages of one topic have beside those of all."""
+        if topic.startswith("motion."):
+            return self._masks
+        if topic.startswith("neural."):
+            about_ns = result.ledger.exposure_ns - self._neural["lag_ns"]
+            return {"bundle": self._neural["bundle"], "about_ns": about_ns}
+        return {}
 
     def send_event(self, event: dict[str, Any]) -> None:
         """Publish what happened to rules and lines on ``trigger.``; never blocks."""

@@ -58,6 +58,9 @@ nuisances = true              # flashes, scanning light in the pupil, a spout, a
 # [camera.cam1.running]       # how far a treadmill moves between frames
 # box = [40, 400, 120, 60]    # where its belt or wheel is seen
 
+# [camera.cam1.neural]        # neural activity as predicted from each frame, docs/neural.md
+# bundle = "my-model"         # folder of `rtface neural fit`
+
 # [camera.cam2]
 # kind = "video"              # a file played as if it were a camera
 # file = "mouse.avi"          # relative to this file

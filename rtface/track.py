@@ -167,6 +167,7 @@ def _track(
         timing_of(rig, camera, info),
         motion=stages.moving,
         pupil=stages.pupil,
+        neural=stages.neural,
         before=frames.before,
         loop=loop,
         # a second core for what would take as long as the network

@@ -37,6 +37,17 @@ class Decider(Protocol):
         """Decide what can be decided now."""
 
 
+class Predictor(Protocol):
+    """Predicts from all that is known of a frame."""
+
+    @property
+    def signals(self) -> dict[str, Float32Array]:
+        """Of the frame of the last call."""
+
+    def __call__(self, exposure_ns: int, pose: Pose, signals: Signals) -> None:
+        """Predict."""
+
+
 class Tracker:
     """Turns frames into poses and signals with a ledger; its clock is given.
 
@@ -49,6 +60,8 @@ class Tracker:
     motion : sequence of MovingStage
     pupil : PosedStage, optional
         What else is computed of every frame.
+    neural : Predictor, optional
+        Comes last: it sees the signals of the others.
     aside : bool
         Compute motion in a thread of its own while the network runs. Same results.
     before : callable
@@ -74,6 +87,7 @@ class Tracker:
         clock: Callable[[], int] = time.perf_counter_ns,
         motion: Sequence[MovingStage] = (),
         pupil: PosedStage | None = None,
+        neural: Predictor | None = None,
         before: Callable[[int], Frame | None] = lambda _frame_seq: None,
         loop: Decider | None = None,
         aside: bool = False,
@@ -81,11 +95,12 @@ class Tracker:
         self._estimate = estimator
         self._moving: tuple[Image | None, Image, bool] | None = None
         self._aside = Aside(self._move) if aside and motion else None
-        self._motion, self._pupil = tuple(motion), pupil
+        self._motion, self._pupil, self._neural = tuple(motion), pupil, neural
         self._before, self._loop = before, loop
         self._signals: dict[str, Float32Array] = {}
         for stage in (*motion, *([pupil] if pupil else [])):
             self._signals |= stage.signals
+        self._signals |= neural.signals if neural else {}
         self._signals |= loop.signals if loop else {}
         self._period_ns = timing.period_ns
         self.timer = FrameTimer(timing)
@@ -169,6 +184,9 @@ class Tracker:
             loop.after(When.MOTION, frame, ledger, pose, signals, t_motion_ns)
         if self._pupil:
             flags |= self._pupil(frame.image, pose)
+        if self._neural:
+            self._neural(ledger.exposure_ns, pose, signals)
+        if self._pupil or self._neural:
             t_pupil_ns = self._clock()
             ledger = ledger._replace(t_pupil_ns=t_pupil_ns, flags=flags)
         if loop:

@@ -296,6 +296,7 @@ NO_SIGNALS: Signals = MappingProxyType({})
 SIGNAL_TOPICS = {
     "motion": ("motion_energy", "motion", "movie", "running", "brightness"),
     "pupil": ("pupil",),
+    "neural": ("neural",),
 }
 SIGNAL_NAMES = tuple(name for names in SIGNAL_TOPICS.values() for name in names)
 

@@ -256,3 +256,19 @@ def test_view(tmp_path: Path) -> None:
     assert page["pictures_per_s"] > 1
     assert 0 < page["drawn_p50_ms"] <= page["drawn_p99_ms"]
     assert "tracker within 1.1: " in printed
+
+
+@pytest.mark.timeout(180)
+def test_neural(tmp_path: Path) -> None:
+    results, printed = run(tmp_path, "neural", "--large", str(tmp_path / "room"))
+    assert len(results["cost"]) == 4
+    for row in results["cost"]:
+        check_times(row)
+    # 0.3 ms are allowed, on a machine that may be ten times as busy
+    assert all(row["p50_us"] < 3000 for row in results["cost"])
+    assert [row["patience_ms"] for row in results["patience"]] == [0, 100]
+    now, later = (row["that lead, %"] for row in results["patience"])
+    assert later > now
+    assert results["large"]["neurons"] == 2000
+    assert results["large"]["explained"] > 0.1
+    assert "Many neurons" in printed

@@ -98,7 +98,7 @@ def test_check_names_a_bbox_outside_the_frame(tmp_path: Path) -> None:
         (["track", "none.avi", "--out", "x.csv", "--bundle", "none"], "model.json"),
         (["listen", "cam1", "tcp://127.0.0.1:9"], "rtface demo"),
         (["listen", "cam1", "nonsense"], "tcp://127.0.0.1:5581"),
-        (["listen", "--topics", "pose,poses"], "pose, fast, motion, pupil, meta, status"),
+        (["listen", "--topics", "pose,poses"], "pose, fast, motion, pupil, neural, meta, status"),
         (["doctor", "--disk", "none"], "no such folder"),
         (["train", "none", "--out", "net"], "none"),
         (["distill", "--teacher", "none", "--video", "x.avi", "--out", "net"], "model.json"),

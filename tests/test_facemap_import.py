@@ -19,8 +19,8 @@ from test_cli import one_line, rtface
 from rtface.engine import make_engine
 from rtface.engine.bundle import load_bundle
 from rtface.facemap.convert import import_weights
-from rtface.facemap.torchfile import read_tensors
 from rtface.facemap.weights import NAMES, read_weights
+from rtface.torchfile import read_tensors
 from rtface.train.fmnet import FMnet, decode
 from rtface.types import UserError
 

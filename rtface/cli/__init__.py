@@ -16,6 +16,7 @@ from rtface.cli import (
     export,
     live,
     model,
+    neural,
     offline,
     prepare,
     session,
@@ -99,3 +100,4 @@ app.add_typer(session.app, name="session")
 app.add_typer(bridge.app, name="bridge")
 app.add_typer(model.app, name="model")
 app.add_typer(trigger.app, name="trigger")
+app.add_typer(neural.app, name="neural")

@@ -91,6 +91,7 @@ def add_signals(behavior: Any, parts: Parts, like: Any) -> None:
         ("motion", "grey levels", "Motion components (Facemap's motSVD), area after area"),
         ("movie", "grey levels", "Movie components (Facemap's movSVD), area after area"),
         ("running", "px per frame", "Shift of the treadmill since the frame before"),
+        ("neural", "deviations", "Neural activity as predicted from the frame"),
     ):
         if key in lengths:
             columns = f"; columns: {', '.join(words[key])}" if key in words else _areas(camera, key)

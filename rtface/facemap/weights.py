@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rtface.facemap.torchfile import read_tensors
+from rtface.torchfile import read_tensors
 from rtface.types import Float32Array, UserError
 
 #: Facemap's keypoints in the order of its network's channels: whisker III comes before II

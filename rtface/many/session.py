@@ -141,6 +141,7 @@ def _track(job: Job, part: Path, on_progress: Progress) -> Outcome:
             clock=lambda: frames.now_ns,
             motion=stages.moving,
             pupil=stages.pupil,
+            neural=stages.neural,
         )
         for frame in frames:
             ledger, pose, signals = tracker(frame)

@@ -135,7 +135,7 @@ class _Compiler:
             source.low,
             source.high,
             source.stage,
-            source.frames_late * known.period_s,
+            source.frames_late * known.period_s + source.late_s,
             basis=source.signal in ("motion", "movie"),
         )
 

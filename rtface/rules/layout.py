@@ -21,7 +21,7 @@ class Stage(IntEnum):
 class Source(NamedTuple):
     """One number of a frame, or a row of ``length`` that are told apart by an index.
 
-    ``frames_late``: by how many frames it describes the past.
+    ``frames_late``, ``late_s``: by how many frames, and how much besides, it describes the past.
     """
 
     signal: str
@@ -33,6 +33,7 @@ class Source(NamedTuple):
     high: float = math.inf
     frames_late: float = 0.0
     eye_open: bool = False  # means nothing while the eye is shut or no pupil is seen
+    late_s: float = 0.0
 
 
 Layout = Mapping[str, Source]
@@ -48,8 +49,8 @@ def layout_of(about: Mapping[str, Any]) -> dict[str, Source]:
     Parameters
     ----------
     about : mapping
-        ``motion``, ``running`` and ``pupil`` as ``meta`` has them (``Stages.about``); None or left
-        out: not computed.
+        ``motion``, ``running``, ``pupil`` and ``neural`` as ``meta`` has them (``Stages.about``);
+        None or left out: not computed.
     """
     found: dict[str, Source] = {}
     if motion := about.get("motion"):
@@ -73,6 +74,10 @@ def layout_of(about: Mapping[str, Any]) -> dict[str, Source]:
         for i, field in enumerate(pupil["fields"]):
             found.update(_pupil(i, field))
         found["blink"] = found["pupil.blink"]
+    if neural := about.get("neural"):
+        late_s = neural["lag_ns"] * 1e-9
+        for i, field in enumerate(neural["fields"]):
+            found[f"neural.{field}"] = Source("neural", i, ONE, Stage.PUPIL, late_s=late_s)
     return found
 
 

@@ -35,7 +35,8 @@ class CameraSession:
         ``len(results)``; ``results[a:b]`` is a structured array with ``seq``, the ledger and
         ``keypoints`` (K, 3): x and y in px, score 0 to 1; since format 2 with ``crop`` (4,):
         left, top, width and height of what the network got, px; since format 3 with the signals
-        of the rig, float32: ``motion_energy``, ``motion``, ``movie``, ``running``, ``pupil``.
+        of the rig, float32: ``motion_energy``, ``motion``, ``movie``, ``running``, ``pupil``,
+        ``neural``.
     frames : RecordFile
         One record per frame, in order of ``frame_seq``: its stamps, what became of its pixels
         (``status``, see ``Status``) and their place in the video.
@@ -60,8 +61,8 @@ class CameraSession:
     def signal(self, name: str, start: int = 0, stop: int | None = None) -> Float32Array:
         """Return (N, C) float32 of a signal of results ``start`` to before ``stop``.
 
-        ``motion_energy``, ``motion``, ``movie``, ``running`` or ``pupil``; what its columns are
-        says ``about.meta``.
+        ``motion_energy``, ``motion``, ``movie``, ``running``, ``pupil`` or ``neural``; what its
+        columns are says ``about.meta``.
 
         Raises
         ------

@@ -59,7 +59,7 @@ def _ledger_unit(name: str) -> str:
 
 #: what the ledger did not have before format 3
 _NEW_STAGES = ("t_motion_ns", "t_pupil_ns")
-_UNITS = {"pupil": "as meta.pupil.fields says", "running": "px per frame"}
+_UNITS = {"pupil": "as meta.pupil.fields says", "running": "px per frame", "neural": "deviations"}
 
 
 def result_columns(

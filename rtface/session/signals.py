@@ -7,7 +7,7 @@ from typing import Any
 from rtface.pupil.record import FIELDS
 
 #: signals whose columns have names in ``meta``
-_NAMED = ("motion_energy", "running", "pupil")
+_NAMED = ("motion_energy", "running", "pupil", "neural")
 
 
 def signal_words(meta: dict[str, Any]) -> dict[str, list[str]]:
@@ -15,7 +15,7 @@ def signal_words(meta: dict[str, Any]) -> dict[str, list[str]]:
     words: dict[str, list[str]] = {}
     if motion := meta.get("motion"):
         words["motion_energy"] = [str(area["name"]) for area in motion["areas"]]
-    for name in ("running", "pupil"):
+    for name in ("running", "pupil", "neural"):
         if told := meta.get(name):
             words[name] = [str(field) for field in told["fields"]]
     return words
@@ -32,7 +32,7 @@ def check_signals(meta: dict[str, Any], lengths: dict[str, int]) -> None:
         if rules and type(rules["seed"]) is not int:
             raise ValueError("meta.rules.seed is no whole number")
     except (TypeError, KeyError, AttributeError):
-        raise ValueError("meta.motion, running, pupil or rules makes no sense") from None
+        raise ValueError("meta.motion, running, pupil, neural or rules makes no sense") from None
     if any(len(words.get(name, ())) != lengths.get(name, 0) for name in _NAMED):
         raise ValueError("meta.signals: other lengths than meta says of its signals")
     if bool(rules) != ("brightness" in lengths):

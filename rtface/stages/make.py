@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from rtface.camera_config import CameraSection
 from rtface.stages import MovingStage
 from rtface.stages.motion import MotionStage, motion_stage
+from rtface.stages.neural import NeuralStage, neural_stage
 from rtface.stages.pupil import PupilStage, pupil_stage
 from rtface.stages.running import RunningStage, running_stage
-from rtface.types import CameraInfo
+from rtface.types import CameraInfo, Float32Array
 
 
 class Stages(NamedTuple):
@@ -19,6 +20,7 @@ class Stages(NamedTuple):
     motion: MotionStage | None = None
     running: RunningStage | None = None
     pupil: PupilStage | None = None
+    neural: NeuralStage | None = None
 
     @property
     def moving(self) -> list[MovingStage]:
@@ -29,6 +31,10 @@ class Stages(NamedTuple):
     def lengths(self) -> dict[str, int]:
         """How many numbers each signal has."""
         return {name: n for stage in self if stage for name, n in stage.lengths.items()}
+
+    def signals(self) -> dict[str, Float32Array]:
+        """Return all signals of the last frame by name."""
+        return {name: one for stage in self if stage for name, one in stage.signals.items()}
 
     def about(self) -> Mapping[str, dict[str, Any] | None]:
         """Return what ``meta`` says of each."""
@@ -45,8 +51,11 @@ def make_stages(
     UserError
         A file, a box or the network does not fit.
     """
-    return Stages(
+    made = Stages(
         motion_stage(section.motion, camera, info),
         running_stage(section.running, camera, info),
         pupil_stage(section.pupil, camera, names, info),
+    )
+    return made._replace(
+        neural=neural_stage(section.neural, camera, names, made.about(), info.rate_hz)
     )

@@ -1,0 +1,356 @@
+"""Commands from the face to the neurons: fit, evaluate, explain."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from rtface.cli.common import progress_bar
+from rtface.types import UserError
+
+if TYPE_CHECKING:
+    from rtface.neural.activity import Activity
+    from rtface.neural.behaviour import Behaviour
+    from rtface.neural.data import DataFile
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Explain and predict neural activity by what the camera saw.
+
+    **neural.toml** names a session and the recording beside it (docs/neural.md). **explain** says
+    which movements explain which neurons; **fit** makes a model for `[camera.NAME.neural]` of a
+    rig file; **evaluate** tries a model on a recording.""",
+)
+
+
+class Kind(StrEnum):
+    """Which model."""
+
+    ridge = "ridge"
+    rank = "rank"
+    facemap = "facemap"
+    causal = "causal"
+
+
+DataPath = Annotated[Path, typer.Argument(metavar="neural.toml", help="What is explained by what.")]
+
+
+class _Loaded(NamedTuple):
+    data: DataFile
+    behaviour: Behaviour
+    activity: Activity
+    masks: str | None
+    about: dict[str, Any]
+
+
+@app.command()
+def fit(
+    path: DataPath,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the model.")],
+    model: Annotated[
+        Kind,
+        typer.Option(help="ridge; rank: reduced-rank; facemap, causal: the network (PyTorch)."),
+    ] = Kind.ridge,
+    count: Annotated[
+        int, typer.Option(min=1, max=256, help="Components of the activity to predict, or rank.")
+    ] = 32,
+    iterations: Annotated[int, typer.Option(min=1, max=5000, help="Of the network.")] = 300,
+    weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Facemap's weights as they are, instead of training."),
+    ] = None,
+    animal: Annotated[
+        int | None, typer.Option(min=0, help="Of --weights of several animals: which.")
+    ] = None,
+) -> None:
+    """Fit a model of neural activity and say what it is worth beside a shuffled control.
+
+    The folder that it writes goes into a rig file: [camera.NAME.neural] bundle = "DIR".
+    """
+    loaded = _load(path)
+    if weights is not None:
+        _import(loaded, weights, animal, out)
+    elif model in (Kind.facemap, Kind.causal):
+        _fit_network(loaded, count, model is Kind.causal, iterations, out)
+    else:
+        _fit_linear(loaded, count, model is Kind.rank, out)
+    print(f'for the rig file:\n[camera.NAME.neural]\nbundle = "{out}"')
+
+
+@app.command()
+def evaluate(
+    path: DataPath,
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A model, on this recording.")
+    ] = None,
+    patience_ms: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MS,MS", help="Instead: ridge that waits so long, what that buys; causal at 0."
+        ),
+    ] = None,
+) -> None:
+    """Say how well a model does on a recording, or what waiting buys.
+
+    A model should be judged by another part of a recording than it was fitted to (part_s).
+    """
+    if (model is None) == (patience_ms is None):
+        raise UserError("give one of --model and --patience-ms")
+    loaded = _load(path)
+    if model is not None:
+        _evaluate(loaded, model)
+    else:
+        _patience(loaded, _numbers("--patience-ms", patience_ms or ""))
+
+
+@app.command()
+def explain(
+    path: DataPath,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the report.")],
+) -> None:
+    """Say which movements explain which neurons and regions: a page, tables and pictures."""
+    from rtface.neural.explain import explain as explain_data
+    from rtface.neural.fit import group_masks, prepare
+    from rtface.neural.report import summary, write_report
+    from rtface.neural.scores import peers
+
+    loaded = _load(path)
+    settings = loaded.data.settings
+    planes = prepare(loaded.behaviour, loaded.activity, settings)
+    groups = group_masks(loaded.behaviour, len(settings.taus_s))
+    for i, one in enumerate(planes):
+        folder = out if len(planes) == 1 else out / f"plane{i}"
+        with progress_bar("explaining") as moved:
+            found = explain_data(one.data, groups, moved)
+        data = one.data
+        with progress_bar("peers") as moved:
+            possible = peers(data.target, data.times_s, data.split, data.gap_s, moved)
+        title = f"What explains {Path(loaded.data.activity).name}"
+        rows = write_report(
+            folder,
+            title,
+            found,
+            one,
+            loaded.behaviour,
+            loaded.activity,
+            settings,
+            possible,
+        )
+        for line in summary(rows):
+            print("{}: explained {}, shuffled {}; unique: {}".format(*line))
+        print(folder / "report.md")
+
+
+def _load(path: Path) -> _Loaded:
+    """Return all that a file names."""
+    from rtface.neural.behaviour import read_behaviour
+    from rtface.neural.columns import choose
+    from rtface.neural.data import load_activity, load_data_file
+    from rtface.neural.readers.arrays import vector
+    from rtface.rules import layout_of
+    from rtface.session import open_session
+    from rtface.sync import readers
+
+    data = load_data_file(path)
+    edges_s = None
+    if data.frame_clock is not None:
+        edges_s = readers.read(Path(data.frame_clock), data.line).rising_s
+    activity = load_activity(data, edges_s)
+    with open_session(data.session) as session:
+        if data.camera is None and len(session.cameras) > 1:
+            raise UserError(f"{path}: camera: which one? There are {', '.join(session.cameras)}")
+        name = data.camera or next(iter(session.cameras))
+        if name not in session.cameras:
+            has = ", ".join(session.cameras)
+            raise UserError(f"{path}: camera: the session has no '{name}'; there is {has}")
+        camera = session.cameras[name]
+        layout = layout_of(camera.about.meta)
+        columns = choose(data.inputs, camera.names, layout, data.components, data.keypoints)
+        given = vector(Path(data.frame_times)) if data.frame_times else None
+        behaviour = read_behaviour(camera, columns, layout, name, given)
+        motion = camera.about.meta.get("motion") or {}
+        needs_masks = any(column.name.startswith(("motion.", "movie.")) for column in columns)
+        about = {
+            "session": session.about.session,
+            "recording": session.about.recording,
+            "camera": name,
+            "from_s": float(activity.times_s[0]),
+            "to_s": float(activity.times_s[-1]),
+        }
+    masks = motion.get("masks") if needs_masks else None
+    return _Loaded(data, behaviour, activity, masks, about)
+
+
+def _fit_linear(loaded: _Loaded, count: int, low_rank: bool, out: Path) -> None:
+    from rtface.neural.bundle import save_bundle, units_of
+    from rtface.neural.fit import fit_linear, prepare
+    from rtface.neural.report import said
+    from rtface.neural.scores import mean_interval, peers, share
+
+    settings, rank = loaded.data.settings, count if low_rank else None
+    planes = prepare(loaded.behaviour, loaded.activity, settings)
+    told: dict[str, Any] = {"fitted": loaded.about, "model": "rank" if low_rank else "ridge"}
+    for i, one in enumerate(planes):
+        data = one.data
+        with progress_bar("folds") as moved:
+            scores = data.scores(rank=rank, on_progress=moved)
+        with progress_bar("control") as moved:
+            control = data.scores(rank=rank, shuffled=True, on_progress=moved)
+        with progress_bar("peers") as moved:
+            possible = peers(data.target, data.times_s, data.split, data.gap_s, moved)
+        mean, shuffled = mean_interval(scores, {0: 1.0}), mean_interval(control, {0: 1.0})
+        part = share(scores.explained[0], possible)
+        where = f"plane {i}: " if len(planes) > 1 else ""
+        print(
+            f"{where}{len(data.target.units)} units by {told['model']}: variance explained "
+            f"{said(mean)}, shuffled "
+            f"{said(shuffled)}; of what peers explain {100 * part:.0f} %"
+        )
+        told[f"plane{i}"] = {
+            "explained": [float(value) for value in mean],
+            "shuffled": [float(value) for value in shuffled],
+            "of_peers": None if part != part else part,
+        }
+    found = fit_linear(planes, loaded.behaviour, settings, rank, count, loaded.masks)
+    known = planes[0].data.target.moments
+    units = units_of(loaded.activity, found.units, known, found.readout)
+    made = save_bundle(out, found.model, told, units)
+    print(f"{out}: model {made.sha256[:12]}, {len(found.model.common.outputs)} outputs")
+
+
+def _fit_network(loaded: _Loaded, count: int, causal: bool, iterations: int, out: Path) -> None:
+    from rtface.neural.bundle import STATE, save_bundle, units_of
+    from rtface.neural.fit_keypoints import fit_keypoints
+
+    activity, settings = loaded.activity, loaded.data.settings
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder) / STATE
+
+        def train(what: str, turned: bool) -> Any:
+            with progress_bar(what) as moved:
+                return fit_keypoints(
+                    loaded.behaviour,
+                    activity,
+                    settings,
+                    count,
+                    0 if causal else None,
+                    iterations,
+                    state,
+                    loaded.masks,
+                    turned,
+                    moved,
+                )
+
+        control = train("control", True)
+        found = train("training", False)
+        told = {
+            "fitted": loaded.about,
+            "model": "causal" if causal else "facemap",
+            "explained": found.components,
+            "shuffled": control.components,
+        }
+        print(
+            f"{len(found.units)} units: variance of components explained {found.components:.3f}, "
+            f"shuffled {control.components:.3f}; of units {found.explained.mean():.3f}, shuffled "
+            f"{control.explained.mean():.3f}"
+        )
+        units = units_of(activity, found.units, found.moments, found.readout)
+        made = save_bundle(out, found.model, told, units, state)
+    lag_ms = 1e3 * found.model.common.lag_s
+    print(f"{out}: model {made.sha256[:12]}, {count} outputs, each {lag_ms:.0f} ms late")
+
+
+def _import(loaded: _Loaded, weights: Path, animal: int | None, out: Path) -> None:
+    """Write Facemap's weights with a sidecar: what they see, scaled as in this session."""
+    import numpy as np
+
+    from rtface.neural.bundle import check_shapes, save_bundle
+    from rtface.neural.design import scaling
+    from rtface.neural.model import Common, Keypoints
+    from rtface.neural.network import read_network
+
+    network = read_network(weights, animal)
+    if loaded.data.keypoints is None or loaded.data.inputs != ("keypoints",):
+        raise UserError(
+            f"{weights}: says not which keypoints it takes; name them in its order: inputs = "
+            '["keypoints"] and keypoints = [...]'
+        )
+    mean, std = scaling(loaded.behaviour)
+    period_ns = int(np.median(np.diff(loaded.behaviour.t_ns)))
+    lag_s = network.taps // 2 * period_ns * 1e-9 + loaded.data.patience_s
+    names = tuple(f"output{i}" for i in range(network.readout.shape[1]))
+    common = Common(loaded.behaviour.columns, mean, std, names, lag_s, loaded.masks)
+    check_shapes(weights, network.mix.shape[0], len(names), common)
+    model = Keypoints(common, network, period_ns)
+    told = {"fitted": None, "model": "facemap", "weights": weights.name}
+    made = save_bundle(out, model, told, state=weights, animal=animal)
+    print(f"{out}: model {made.sha256[:12]}, {len(names)} outputs, each {1e3 * lag_s:.0f} ms late")
+
+
+def _evaluate(loaded: _Loaded, folder: Path) -> None:
+    import numpy as np
+
+    from rtface.neural.bundle import load_bundle
+    from rtface.neural.judge import judge
+    from rtface.neural.report import said
+    from rtface.neural.scores import mean_interval
+
+    bundle = load_bundle(folder)
+    fitted = bundle.about.get("fitted") or {}
+    behaviour = _columns_of(loaded, bundle.model.common.columns)
+    masks = bundle.model.common.masks
+    if masks is not None and masks != loaded.masks:
+        raise UserError(f"{folder}: is of motion components of other masks than this session's")
+    scores = judge(bundle, behaviour, loaded.activity)
+    control = judge(bundle, behaviour, loaded.activity, shuffled=True)
+    judged = np.flatnonzero(np.isfinite(scores.total[0]))
+    mean = mean_interval(scores, {0: 1.0}, judged)
+    shuffled = mean_interval(control, {0: 1.0}, judged)
+    print(
+        f"{len(judged)} units: variance explained {said(mean)}, shuffled {said(shuffled)} "
+        f"(model {bundle.sha256[:12]})"
+    )
+    about = loaded.about
+    same = fitted.get("recording") == about["recording"]
+    if same and fitted["from_s"] < about["to_s"] and about["from_s"] < fitted["to_s"]:
+        print("note: the model was fitted to this; judge it by another part (part_s)")
+
+
+def _columns_of(loaded: _Loaded, columns: Sequence[Any]) -> Behaviour:
+    """Return the behaviour with the columns of a model, in its order."""
+    behaviour = loaded.behaviour
+    names = behaviour.names
+    if lacking := [column.name for column in columns if column.name not in names]:
+        raise UserError(f"the model needs {lacking[0]}, which inputs and keypoints do not choose")
+    order = [names.index(column.name) for column in columns]
+    from rtface.neural.behaviour import Behaviour as Made
+
+    return Made(behaviour.t_ns, behaviour.times_s, behaviour.values[:, order], tuple(columns))
+
+
+def _patience(loaded: _Loaded, patience_ms: list[float]) -> None:
+    from rtface.neural.fit import prepare
+    from rtface.neural.report import said
+    from rtface.neural.scores import mean_interval
+
+    print("patience ms   variance explained        shuffled")
+    for one_ms in patience_ms:
+        settings = loaded.data.settings._replace(patience_s=one_ms / 1e3)
+        for plane in prepare(loaded.behaviour, loaded.activity, settings):
+            with progress_bar(f"{one_ms:g} ms") as moved:
+                scores = plane.data.scores(on_progress=moved)
+            control = plane.data.scores(shuffled=True)
+            told = said(mean_interval(scores, {0: 1.0}))
+            print(f"{one_ms:11g}   {told}   {said(mean_interval(control, {0: 1.0}))}")
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(word) for word in text.split(",")]
+    except ValueError:
+        raise UserError(f"{option}: '{text}' is no list of numbers, as 0,50,100") from None

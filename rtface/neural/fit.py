@@ -1,0 +1,180 @@
+"""Fitting: data out of a session and a recording, and models of all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rtface.neural.activity import Activity, Floats, Ints, moments
+from rtface.neural.behaviour import Behaviour, check_overlap
+from rtface.neural.components import components
+from rtface.neural.crossvalidate import Target
+from rtface.neural.design import design, scaling
+from rtface.neural.filters import TAUS_S
+from rtface.neural.model import Common, Linear
+from rtface.neural.penalty import choose_penalties, covariance, one_for_all
+from rtface.neural.regression import inputs, low_rank, ridge
+from rtface.neural.sampling import meet
+from rtface.neural.scores import Data
+from rtface.neural.splits import GAP_S, N_FOLDS, split
+from rtface.types import Float32Array
+
+#: components of the activity that are predicted
+COMPONENTS = 32
+
+
+class Settings(NamedTuple):
+    """How data are prepared.
+
+    Attributes
+    ----------
+    taus_s : tuple of float
+        Time constants of the filters, s.
+    patience_s : float
+        A sample is explained by what is known so much later.
+    n_folds : int
+    gap_s : float
+    """
+
+    taus_s: tuple[float, ...] = TAUS_S
+    patience_s: float = 0.0
+    n_folds: int = N_FOLDS
+    gap_s: float = GAP_S
+
+
+class Prepared(NamedTuple):
+    """Data of one plane: see ``Data``; the columns' scaling; the plane's samples."""
+
+    data: Data
+    mean: Floats
+    std: Floats
+    samples: Ints
+
+
+def prepare(behaviour: Behaviour, activity: Activity, settings: Settings) -> list[Prepared]:
+    """Return the data of each plane of a recording (mostly there is one).
+
+    Raises
+    ------
+    UserError
+        Clocks have no time in common, a column never changes, it is too short ...
+    """
+    check_overlap(behaviour, activity)
+    mean, std = scaling(behaviour)
+    found = []
+    for offset_s, units in activity.planes():
+        meeting = meet(
+            behaviour.times_s,
+            activity.times_s + offset_s,
+            activity.width_s,
+            behaviour.period_s,
+            settings.patience_s,
+        )
+        x = design(behaviour, mean, std, settings.taus_s, meeting)
+        times_s = activity.times_s[meeting.samples]
+        known = moments(activity, meeting.samples)
+        usable = units[known.usable[units]]
+        target = Target(activity.values, usable, known, meeting.samples)
+        parts = split(times_s, settings.n_folds, gap_s=settings.gap_s)
+        data = Data(x, target, times_s, parts, settings.gap_s)
+        found.append(Prepared(data, mean, std, meeting.samples))
+    return found
+
+
+def group_masks(behaviour: Behaviour, n_taus: int) -> dict[str, np.ndarray]:
+    """Return for each group which inputs (L * F,) are of it, in the order of the columns."""
+    groups = np.array(behaviour.groups)
+    return {group: np.tile(groups == group, n_taus) for group in dict.fromkeys(behaviour.groups)}
+
+
+class Fitted(NamedTuple):
+    """A model, and how its outputs are read as units: (C, n) and which of the recording's."""
+
+    model: Linear
+    readout: Float32Array
+    units: Ints
+
+
+def fit_linear(
+    prepared: Sequence[Prepared],
+    behaviour: Behaviour,
+    settings: Settings,
+    rank: int | None,
+    count: int = COMPONENTS,
+    masks: str | None = None,
+) -> Fitted:
+    """Return a model of all data that predicts components of the activity.
+
+    Parameters
+    ----------
+    prepared : sequence of Prepared
+        Planes.
+    behaviour : Behaviour
+    settings : Settings
+    rank : int, optional
+        None: ridge, and the outputs are principal components of the activity. Else reduced-rank
+        regression, and the outputs are its directions, of deviation 1 where they are explained.
+    count : int
+        Outputs, of ridge.
+    masks : str, optional
+        Of the motion components.
+    """
+    if rank is None:
+        weights, offset, readout = _of_components(prepared, settings, count)
+    else:
+        weights, offset, readout = _of_rank(prepared, rank)
+    n = len(weights)
+    word = "component" if rank is None else "direction"
+    common = Common(
+        behaviour.columns,
+        prepared[0].mean,
+        prepared[0].std,
+        tuple(f"{word}{i}" for i in range(n)),
+        settings.patience_s,
+        masks,
+    )
+    model = Linear(common, settings.taus_s, weights.astype(np.float32), offset.astype(np.float32))
+    units = np.concatenate([one.data.target.units for one in prepared])
+    return Fitted(model, readout.astype(np.float32), units)
+
+
+def _of_components(
+    prepared: Sequence[Prepared], settings: Settings, count: int
+) -> tuple[Floats, Floats, Floats]:
+    """Return weights (C, P), bias (C,), readout (C, N) of ridge on principal components.
+
+    Components are of all units; of several planes the inputs are the mean of those of each.
+    """
+    together = prepared[0].samples
+    for other in prepared[1:]:
+        together = np.intersect1d(together, other.samples)
+    parts = [one.data.x[np.searchsorted(one.samples, together)] for one in prepared]
+    x: Float32Array = np.asarray(sum(parts[1:], parts[0]) / len(parts), np.float32)
+    units = np.concatenate([one.data.target.units for one in prepared])
+    target = prepared[0].data.target._replace(units=np.sort(units), samples=together)
+    found = components(target, count)
+    times_s = prepared[0].data.times_s[np.searchsorted(prepared[0].samples, together)]
+    folds = split(times_s, settings.n_folds, gap_s=settings.gap_s)
+    penalties = choose_penalties(x, found.traces, times_s, folds, settings.gap_s)
+    known = inputs(x)
+    weights = ridge(known, covariance(x, found.traces, np.ones(len(x), bool)).xy, penalties)
+    order = np.argsort(np.argsort(units))
+    readout = found.directions[order].T.astype(np.float64)  # in the order of the planes
+    return weights.T, -(known.mean @ weights), readout
+
+
+def _of_rank(prepared: Sequence[Prepared], rank: int) -> tuple[Floats, Floats, Floats]:
+    """Return weights (r, P), bias (r,), readout (r, N) of reduced-rank regression."""
+    known = inputs(np.concatenate([one.data.x for one in prepared]))
+    parts = []
+    for one in prepared:
+        off = one.data.x - known.mean.astype(np.float32)
+        for y in one.data.target.blocks():
+            parts.append((off.T @ (y - y.mean(0))).astype(np.float64) / len(off))
+    first_plane = prepared[0].data
+    x, y = first_plane.x, first_plane.target.sample()
+    chosen = choose_penalties(x, y, first_plane.times_s, first_plane.split, first_plane.gap_s)
+    first, second = low_rank(known, np.concatenate(parts, 1), one_for_all(chosen), rank)
+    return first.T, -(known.mean @ first), second

@@ -1,0 +1,349 @@
+"""Regressions, filters and scores against what is known exactly, and on simulated sessions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtface.neural.activity import make_activity, moments
+from rtface.neural.behaviour import make_behaviour
+from rtface.neural.bundle import ARRAYS, SIDECAR, load_bundle, save_bundle, units_of
+from rtface.neural.columns import Column
+from rtface.neural.components import components
+from rtface.neural.crossvalidate import Target, crossvalidate
+from rtface.neural.design import scaling
+from rtface.neural.explain import explain, region_rows
+from rtface.neural.filters import FilterBank, Scaler, kernel
+from rtface.neural.fit import Settings, fit_linear, group_masks, prepare
+from rtface.neural.judge import judge
+from rtface.neural.regression import inputs, low_rank, ridge
+from rtface.neural.scores import mean_interval, peers, share, unit_intervals
+from rtface.neural.simulate import REGIONS, Simulated, simulate
+from rtface.neural.splits import apart, split
+from rtface.types import UserError
+
+#: rise and fall of the simulated kernels are among them: the right model
+RIGHT = Settings((0.05, 0.5), gap_s=3.0)
+
+
+def target_of(values: np.ndarray) -> Target:
+    activity = make_activity(values, np.arange(values.shape[1]) * 0.1, "x")
+    samples = np.arange(values.shape[1])
+    return Target(values, np.arange(len(values)), moments(activity, samples), samples)
+
+
+@pytest.fixture(scope="module")
+def made() -> Simulated:
+    return simulate(seconds=500, per_region=12)
+
+
+def test_ridge_is_the_closed_form() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(300, 8)) * np.arange(1, 9) + 3
+    y = random.normal(size=(300, 5)) + x[:, :5]
+    known = inputs(x)
+    off, its = x - x.mean(0), y - y.mean(0)
+    weights = ridge(known, off.T @ its / 300, 0.1)
+    scaled = off / off.std(0)
+    expected = np.linalg.solve(scaled.T @ scaled + 0.1 * 300 * np.eye(8), scaled.T @ its)
+    np.testing.assert_allclose(weights, expected / off.std(0)[:, None], rtol=1e-9)
+
+
+def test_an_input_that_stands_still_where_it_is_learned_from_does_no_harm() -> None:
+    random = np.random.default_rng(3)
+    x = random.normal(size=(1000, 2)).astype(np.float32)
+    x[:, 1] *= 1e-5
+    x[:40, 1] = 1.0  # elsewhere than in the rows that the first fold learns from
+    y = (x[:, :1] + random.normal(size=(1000, 1))).T.astype(np.float32)
+    times_s = np.arange(1000) * 0.2
+    every = {"all": np.ones(2, bool)}
+    parts = split(times_s, gap_s=1.0)
+    found = crossvalidate(x, target_of(y), times_s, parts, 1.0, every)
+    assert found.explained[0, 0] > 0.4
+
+
+def test_reduced_rank_is_the_best_of_its_rank() -> None:
+    random = np.random.default_rng(1)
+    x = random.normal(size=(400, 10))
+    y = x @ random.normal(size=(10, 2)) @ random.normal(size=(2, 30))
+    y += 0.5 * random.normal(size=y.shape)
+    known, xy = inputs(x), (x - x.mean(0)).T @ (y - y.mean(0)) / 400
+    off, its = x - x.mean(0), y - y.mean(0)
+    full = ridge(known, xy, 1e-9)
+    for rank in (1, 2, 5):
+        first, second = low_rank(known, xy, 1e-9, rank)
+        assert first.shape == (10, rank)
+        # by definition: the leading directions of what the full regression predicts
+        u, s, v = np.linalg.svd(off @ full, full_matrices=False)
+        np.testing.assert_allclose(
+            off @ first @ second, (u[:, :rank] * s[:rank]) @ v[:rank], atol=1e-6
+        )
+        np.testing.assert_allclose((off @ first).std(0), 1, rtol=1e-6)
+    np.testing.assert_allclose(
+        ((its - off @ first @ second) ** 2).sum() / (its**2).sum(),
+        ((its - off @ full) ** 2).sum() / (its**2).sum(),
+        rtol=0.05,
+    )
+
+
+def test_components_are_those_of_a_whole_decomposition() -> None:
+    random = np.random.default_rng(2)
+    strength = np.diag(10.0 ** -np.arange(6))
+    values = random.normal(size=(1500, 6)) @ strength @ random.normal(size=(6, 400))
+    values += 1e-4 * random.normal(size=values.shape)
+    found = components(target_of(values.astype(np.float32)), 4)
+    scaled = (values - values.mean(1, keepdims=True)) / values.std(1, keepdims=True)
+    _, s, v = np.linalg.svd(scaled, full_matrices=False)
+    for i in range(4):
+        trace = found.traces[:, i]
+        np.testing.assert_allclose(np.linalg.norm(trace), s[i], rtol=1e-3)
+        assert abs(trace @ v[i]) / np.linalg.norm(trace) > 0.999
+    np.testing.assert_allclose(found.directions.T @ found.directions, np.eye(4), atol=1e-5)
+
+
+def test_filters_follow_time_not_frames() -> None:
+    bank = FilterBank(2, (0.0, 0.2))
+    bank(0, np.zeros(2, np.float32))
+    out = bank(100_000_000, np.array([1, -2], np.float32)).copy()
+    np.testing.assert_allclose(out, [1, -2, 1 - np.exp(-0.5), -2 * (1 - np.exp(-0.5))], rtol=1e-6)
+    halves = FilterBank(2, (0.0, 0.2))
+    halves(0, np.zeros(2, np.float32))
+    np.testing.assert_array_equal(FilterBank(1, (0.0, 0.2))(5, np.ones(1, np.float32)), [1, 0])
+    for t_ns in (50_000_000, 100_000_000):
+        twice = halves(t_ns, np.array([1, -2], np.float32))
+    np.testing.assert_allclose(twice, out, rtol=1e-6)
+
+
+def test_what_is_not_known_is_held_and_then_its_mean() -> None:
+    scale = Scaler(np.array([10.0, 0.0]), np.array([2.0, 1.0]), hold_s=0.5)
+    np.testing.assert_array_equal(scale(0, np.array([14, 1], np.float32)), [2, 1])
+    gone = np.array([np.nan, 3], np.float32)
+    np.testing.assert_array_equal(scale(400_000_000, gone), [2, 3])
+    np.testing.assert_array_equal(scale(600_000_000, gone), [0, 3])
+    np.testing.assert_array_equal(scale(700_000_000, np.array([8, 3], np.float32)), [-1, 3])
+
+
+def test_kernels_are_what_the_filters_do() -> None:
+    taus, weights = (0.0, 0.1, 0.4), np.array([0.0, 1.0, -2.0], np.float32)
+    bank, step = FilterBank(1, taus), 1_000_000
+    bank(0, np.zeros(1, np.float32))
+    answers = [weights @ bank(step, np.ones(1, np.float32))]  # a pulse of 1 ms
+    answers += [weights @ bank(step * i, np.zeros(1, np.float32)) for i in range(2, 900)]
+    shape = kernel(weights, taus, (np.arange(899) + 0.5) / 1e3)
+    np.testing.assert_allclose(np.array(answers) / 1e-3, shape, atol=0.02)
+
+
+def test_folds_keep_their_distance() -> None:
+    times_s = np.delete(np.arange(4000) * 0.1, np.arange(1000, 1200))
+    parts = split(times_s, gap_s=5.0)
+    judged = np.zeros(len(times_s), int)
+    for fold in parts.folds:
+        judged += fold.test
+        early = apart(parts, fold, times_s)
+        for learn, other in ((fold.train, fold.test), (early, fold.test), (early, fold.choose)):
+            assert learn.any()
+            gaps = np.abs(times_s[learn][:, None] - times_s[other])
+            assert gaps.min() > 4.9
+        assert not (fold.choose & ~fold.train).any()
+    assert (judged == 1).all()
+    with pytest.raises(UserError, match="too few for 20 stretches"):
+        split(times_s[:300])
+
+
+def test_the_right_model_reaches_the_ceiling_and_a_shuffled_control_nothing(
+    made: Simulated,
+) -> None:
+    data = prepare(made.behaviour, made.activity, RIGHT)[0].data
+    driven = made.ceiling > 0.05
+    for rank in (None, 13):  # so many dimensions move them
+        explained = data.scores(rank=rank).explained[0]
+        assert abs(explained[driven].mean() - made.ceiling[driven].mean()) < 0.02, rank
+        shuffled = data.scores(rank=rank, shuffled=True)
+        mean = mean_interval(shuffled, {0: 1.0})
+        assert -0.05 < mean.value < 0.01  # what was learned from chance is worse than nothing
+    assert driven.sum() == 36
+    assert made.ceiling[driven].mean() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "nuisance", [{"drift": 0.3}, {"missing": 0.1}, {"lost": 0.05}, {"noise": 2.0}]
+)
+def test_nuisances_are_nobodys_and_cost_little(nuisance: dict[str, float]) -> None:
+    made = simulate(seconds=800, per_region=6, seed=3, **nuisance)
+    data = prepare(made.behaviour, made.activity, RIGHT)[0].data
+    driven = made.ceiling > 0.05
+    explained = data.scores().explained[0][driven].mean()
+    # a keypoint that is not known for 0.1 s takes its part of the signal with it
+    least = 0.06 if "missing" in nuisance else 0.02
+    assert made.ceiling[driven].mean() - least < explained < made.ceiling[driven].mean() + 0.02
+
+
+def test_unique_contributions_rank_the_true_groups(made: Simulated) -> None:
+    one = prepare(made.behaviour, made.activity, RIGHT)[0]
+    groups = group_masks(made.behaviour, 2)
+    found = explain(one.data, groups)
+    rows = region_rows(found, made.activity.regions)
+    assert set(groups) == {"eye", "whisker", "nose", "mouth", "paw", "pupil"}
+    for region, parts in REGIONS.items():
+        unique = {r.group: r.interval for r in rows if r.region == region and r.what == "unique"}
+        order = sorted(unique, key=lambda group: -float(unique[group].value))
+        assert order[: len(parts)] == sorted(parts, key=lambda group: -parts[group]), region
+        for group, interval in unique.items():
+            if group in parts:
+                assert interval.low > 0
+            else:
+                assert abs(interval.value) < 0.01
+    # a unit that nothing drives: 0 within its interval
+    intervals = unit_intervals(found.scores, {0: 1.0})
+    unrelated = np.array(made.activity.regions)[found.units] == "unrelated"
+    # within its interval, but for what learning from chance costs where it is judged
+    inside = (intervals.low <= 0) & (intervals.high > -0.005)
+    assert inside[unrelated].all()
+    assert abs(intervals.value[unrelated].mean()) < 0.005
+    assert not inside[~unrelated].any()
+    # what is shared is shared: everything moves a little with running
+    alone = {(r.region, r.group): r.interval.value for r in rows if r.what == "alone"}
+    shared = {(r.region, r.group): r.interval.value for r in rows if r.what == "shared"}
+    assert shared["whisker cortex", "whisker"] > 0.005
+    assert alone["whisker cortex", "paw"] > 0.005
+
+
+def test_a_group_of_its_own_is_unique() -> None:
+    made = simulate(seconds=150, per_region=3)
+    one = prepare(made.behaviour, made.activity, RIGHT)[0]
+    every = np.ones(one.data.x.shape[1], bool)
+    found = explain(one.data, {"face": every})
+    weights = found.weights(0)
+    scores = found.scores
+    np.testing.assert_allclose(
+        unit_intervals(scores, weights["unique"]).value, scores.explained[0], atol=1e-6
+    )
+
+
+def test_peers_bound_what_can_be_explained() -> None:
+    made = simulate(seconds=300, per_region=100, sample_s=0.2)
+    data = prepare(made.behaviour, made.activity, RIGHT)[0].data
+    possible = peers(data.target, data.times_s, data.split, data.gap_s)
+    driven = made.ceiling > 0.05
+    explained = data.scores().explained[0]
+    assert abs(possible[driven].mean() - made.ceiling[driven].mean()) < 0.1
+    assert abs(possible[~driven].mean()) < 0.05
+    assert 0.85 < share(explained[driven], possible[driven]) < 1.15
+
+
+def test_fewer_rows_than_blocks_of_units_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = simulate(seconds=150, per_region=5)
+    data = prepare(made.behaviour, made.activity, RIGHT)[0].data
+    whole = data.scores(rank=4).explained
+    monkeypatch.setattr("rtface.neural.crossvalidate.BLOCK", 3)
+    np.testing.assert_allclose(data.scores(rank=4).explained, whole, atol=1e-5)
+
+
+def test_planes_are_read_at_their_own_times() -> None:
+    made = simulate(seconds=300, per_region=6, sample_s=0.2)
+    late_s = 0.4
+    offsets = np.zeros(len(made.activity.units))
+    offsets[::2] = late_s
+    # the same activity, said to be of a plane that is sampled later: seen too late it fits worse
+    shifted = make_activity(
+        made.activity.values, made.activity.times_s - late_s, "x", offsets_s=offsets
+    )
+    planes = prepare(made.behaviour, shifted, RIGHT)
+    assert [len(one.data.target.units) for one in planes] == [12, 12]
+    early, right = (one.data.scores().explained[0].mean() for one in planes)
+    assert right > early + 0.01
+
+
+def test_a_model_of_components_explains_a_part_that_it_never_saw(tmp_path: Path) -> None:
+    made = simulate(seconds=400, per_region=12)
+    values, times_s = made.activity.values, made.activity.times_s
+    learned, other = slice(0, 3000), slice(3100, None)
+    parts = [
+        make_activity(values[:, which], times_s[which], "x", regions=made.activity.regions)
+        for which in (learned, other)
+    ]
+    for rank in (None, 10):
+        planes = prepare(made.behaviour, parts[0], RIGHT)
+        found = fit_linear(planes, made.behaviour, RIGHT, rank, 20)
+        known = planes[0].data.target.moments
+        units = units_of(parts[0], found.units, known, found.readout)
+        bundle = save_bundle(tmp_path / f"{rank}", found.model, {"x": 1}, units)
+        scores = judge(bundle, made.behaviour, parts[1])
+        driven = made.ceiling > 0.05
+        assert scores.explained[0][driven].mean() > made.ceiling[driven].mean() - 0.06, rank
+        control = judge(bundle, made.behaviour, parts[1], shuffled=True)
+        assert control.explained[0][driven].mean() < 0
+
+
+def test_a_bundle_is_refused_when_it_was_changed(tmp_path: Path) -> None:
+    made = simulate(seconds=150, per_region=2)
+    planes = prepare(made.behaviour, made.activity, RIGHT)
+    found = fit_linear(planes, made.behaviour, RIGHT, None, 3)
+    bundle = save_bundle(tmp_path / "b", found.model, {})
+    again = load_bundle(tmp_path / "b")
+    assert again.sha256 == bundle.sha256
+    np.testing.assert_array_equal(again.model.run(made.behaviour), found.model.run(made.behaviour))
+    sidecar = (tmp_path / "b" / SIDECAR).read_text()
+    for old, new, words in (
+        ('"lag_s": 0.0', '"lag_s": 1e999', r"neural\.json: "),
+        ('"format": 1', '"format": 7', "format 7, not 1; fit it again"),
+        ('"kind": "linear"', '"kind": "facemap"', "has no period_ns"),
+    ):
+        assert old in sidecar
+        (tmp_path / "b" / SIDECAR).write_text(sidecar.replace(old, new))
+        with pytest.raises(UserError, match=words):
+            load_bundle(tmp_path / "b")
+    (tmp_path / "b" / SIDECAR).write_text(sidecar)
+    arrays = (tmp_path / "b" / ARRAYS).read_bytes()
+    (tmp_path / "b" / ARRAYS).write_bytes(arrays[:-7] + b"1234567")
+    with pytest.raises(UserError, match=r"neural\.npz: is missing or was changed"):
+        load_bundle(tmp_path / "b")
+
+
+def test_columns_that_never_change_are_refused() -> None:
+    t_ns = np.arange(100) * 10**7
+    values = np.ones((100, 2), np.float32)
+    values[:, 0] = np.arange(100)
+    columns = [Column("nose(tip).x", "nose"), Column("paw.x", "paw")]
+    behaviour = make_behaviour(t_ns, t_ns * 1e-9, values, columns)
+    with pytest.raises(UserError, match=r"paw\.x: is never known, or never changes"):
+        scaling(behaviour)
+
+
+def test_crossvalidation_is_that_of_plain_ridge() -> None:
+    random = np.random.default_rng(5)
+    x = random.normal(size=(1000, 4)).astype(np.float32)
+    y = (x @ random.normal(size=(4, 3)) + random.normal(size=(1000, 3))).T.astype(np.float32)
+    times_s = np.arange(1000) * 0.2
+    parts = split(times_s, gap_s=1.0)
+    every = {"all": np.ones(4, bool)}
+    found = crossvalidate(x, target_of(y), times_s, parts, 1.0, every)
+    error, total = np.zeros(3), np.zeros(3)
+    z = ((y.T - y.mean(1)) / y.std(1)).astype(float)
+    for fold in parts.folds:
+        design = np.column_stack([x[fold.train], np.ones(fold.train.sum())])
+        weights = np.linalg.lstsq(design, z[fold.train], rcond=None)[0]
+        judged = z[fold.test]
+        predicted = np.column_stack([x[fold.test], np.ones(fold.test.sum())]) @ weights
+        error += ((judged - predicted) ** 2).sum(0)
+        total += ((judged - judged.mean(0)) ** 2).sum(0)
+    np.testing.assert_allclose(found.explained[0], 1 - error / total, atol=2e-3)
+
+
+def test_units_of_every_plane_are_read_from_the_same_components(tmp_path: Path) -> None:
+    made = simulate(seconds=300, per_region=12)
+    offsets = np.zeros(48)
+    offsets[::2] = 1e-6  # two planes of the same time
+    values, times_s = made.activity.values, made.activity.times_s
+    activity = make_activity(values, times_s, "x", offsets_s=offsets)
+    planes = prepare(made.behaviour, activity, RIGHT)
+    found = fit_linear(planes, made.behaviour, RIGHT, None, 12)
+    units = units_of(activity, found.units, planes[0].data.target.moments, found.readout)
+    bundle = save_bundle(tmp_path / "b", found.model, {}, units)
+    explained = judge(bundle, made.behaviour, activity).explained[0]
+    driven = made.ceiling > 0.05
+    one, other = (explained[driven & (offsets == offset)].mean() for offset in (0, 1e-6))
+    assert min(one, other) > 0.4
+    assert abs(one - other) < 0.05
