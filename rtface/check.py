@@ -25,7 +25,7 @@ from rtface.session.video import check_encoder
 from rtface.stages.make import Stages, make_stages
 from rtface.timing import timing_of
 from rtface.track import describe, estimator_for, face_mode
-from rtface.types import Ledger, Pose, UserError
+from rtface.types import Image, Ledger, Pose, UserError
 
 #: what is said of the ways to choose the part of a frame that is tracked
 FACE_MODES = {
@@ -117,12 +117,7 @@ def _check_camera(
     for _ in range(20):
         start = time.perf_counter()
         pose = estimator(image)
-        for stage in stages.moving:
-            stage(image, True)
-        if stages.pupil:
-            stages.pupil(image, pose)
-        if stages.neural:
-            stages.neural(time.perf_counter_ns(), pose, stages.signals())
+        _signals(stages, image, pose)
         times.append(time.perf_counter() - start)
     tracked_ms, period_ms = 1e3 * float(np.median(times)), 1e3 / info.rate_hz
     keeps_up = "keeps up" if tracked_ms < 0.8 * period_ms else "will skip frames"
@@ -157,9 +152,19 @@ def _check_camera(
     yield "  published at", f"tcp://{rig.stream.host}:{rig.data_port(name)}"
 
 
+def _signals(stages: Stages, image: Image, pose: Pose) -> None:
+    """Compute everything beside keypoints once, as the tracker does."""
+    for stage in stages.moving:
+        stage(image, True)
+    if stages.pupil:
+        stages.pupil(image, pose)
+    if stages.neural:
+        stages.neural(time.perf_counter_ns(), pose, stages.signals())
+
+
 def _rules_us(loop: Loop, pose: Pose, stages: Stages, n: int = 200) -> list[float]:
     """Return how long the rules take for each of some frames, us."""
-    signals = {name: array for stage in stages if stage for name, array in stage.signals.items()}
+    signals = stages.signals()
     took = []
     for i in range(n):
         t = time.perf_counter_ns()
