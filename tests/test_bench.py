@@ -203,6 +203,9 @@ def test_trigger(tmp_path: Path) -> None:
     for row in results["latency"]:
         assert row["arrived"] == row["fired"] > 30  # of 100
     assert "receiving end" in printed
+    assert {row["delivered to"] for row in results["whole"]} >= {"command handed over"}
+    for row in results["whole"]:
+        check_times(row)
 
 
 @pytest.mark.timeout(120)
