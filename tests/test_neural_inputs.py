@@ -212,6 +212,16 @@ def test_a_session_without_sync_says_what_to_do(tmp_path: Path) -> None:
     )
 
 
+def test_times_of_frames_have_to_rise(tmp_path: Path) -> None:
+    made = simulate(seconds=20, per_region=1)
+    path = write_all(tmp_path, made, 50.0)
+    times_s = made.behaviour.times_s.copy()
+    times_s[50] = times_s[40]
+    np.save(tmp_path / "frames.npy", times_s)
+    with pytest.raises(UserError, match="in the neural clock do not rise"):
+        _load(path)
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -75,6 +75,9 @@ def make_behaviour(
     rising = np.diff(np.maximum.accumulate(t_ns), prepend=t_ns[:1] - 1) > 0
     if rising.sum() < 2:
         raise UserError("the camera has fewer than two frames; nothing can be fitted to that")
+    seen = times_s[rising & np.isfinite(times_s)]
+    if (np.diff(seen) <= 0).any():
+        raise UserError("the times of the frames in the neural clock do not rise; are they sorted?")
     return Behaviour(t_ns[rising], times_s[rising], values[rising], tuple(columns))
 
 
