@@ -211,7 +211,9 @@ def bench_whole(rate_hz: float, seconds: float, quick: bool = False) -> list[dic
             fitted = any(one.flags & Flag.NEW_MASKS for one in drill._ledgers.values())
             if not fitted and not quick:
                 raise SystemExit("no motion components in time")
+            before = drill._supervisor.status()["cameras"]["cam1"]
             drill.go_on(seconds)
+            after = drill._supervisor.status()["cameras"]["cam1"]
         frames = [ledger for seq, ledger in drill._ledgers.items() if seq > began]
         fired = [f for f in drill.fired() if f.ledger.frame_seq > began and f.line_ns]
     downs = [e["why"] for e in drill.events if e["kind"] == "line" and e["what"] == "down"]
@@ -228,6 +230,11 @@ def bench_whole(rate_hz: float, seconds: float, quick: bool = False) -> list[dic
         "tracked": len(frames),
         "skipped": skipped,
         "pulses": len(fired),
+        # whatever else runs on this machine
+        "cpu_ms": round(
+            1e3 * (after["cpu_s"] - before["cpu_s"]) / max(1, after["tracked"] - before["tracked"]),
+            2,
+        ),
     }
     ways = {
         "keypoints, and rules of them": np.array([one.t_infer_ns for one in frames]) - host,
