@@ -28,6 +28,9 @@ sys.path.append(str(_report.ROOT / "tests"))  # the same measure as in the tests
 from disturbers import RecordingSubscriber, Viewers, cpu_ns, ending, rss_mb
 from programs import SYNTHETIC, Program, running, wait_until
 from test_isolation import Meter, compare, show, summarise
+from view_cases import answers
+
+from rtface.cli.view import PORT
 
 #: what is asked for: page, ms and pictures a second; tracker, ratio
 LIMIT_MS, LEAST_HZ, LIMIT = 30.0, 29.0, 1.10
@@ -91,9 +94,10 @@ def screen(folder: Path, chromium: str, seconds: float) -> dict[str, Any]:
         sync_playwright() as playwright,
     ):
         options = ["--no-sandbox"] if os.getuid() == 0 else []
+        wait_until(lambda: answers(PORT), 20)
         browser = playwright.chromium.launch(executable_path=chromium, args=options)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.goto("http://127.0.0.1:8780/")
+        page.goto(f"http://127.0.0.1:{PORT}/")
         found = look(page, run, seconds)
         browser.close()
     return found

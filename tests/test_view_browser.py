@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from conftest import free_ports, make_bundle
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from programs import RTFACE, Program, only_session, running
+from programs import RTFACE, Program, only_session, running, wait_until
+from view_cases import answers
 
 import rtface
 from rtface.camera.truth import SyntheticTruth
@@ -78,6 +79,7 @@ def mouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, s
         words = ["--view", "--view-port", str(port)]
         extra = SIGNALS + RULE + ON_COMMAND
         with running(folder, "default", MOUSE, extra=extra, words=words) as program:
+            wait_until(lambda: answers(port), 20)
             yield program, f"http://127.0.0.1:{port}/"
 
 
@@ -397,6 +399,7 @@ def test_a_page_whose_server_dies_says_so_and_comes_back(
     words = ["--view", "--view-port", str(port)]
     with running(tmp_path, tiny_bundle, MOUSE, words=words) as program:
         address = f"http://127.0.0.1:{port}/"
+        wait_until(lambda: answers(port), 20)
         with opened(browser, address, quiet=False) as page:
             moving(page)
             assert program.stop()[0] == 0

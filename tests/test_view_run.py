@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, free_ports
 from programs import RTFACE, SMALL, Program, account, alive, running, wait_until
-from view_cases import PageLike, get, read_rows, serving
+from view_cases import PageLike, answers, get, read_rows, serving
 
 from rtface.rings import FrameRingReader
 from rtface.view.serve import Settings
@@ -31,12 +31,6 @@ RULE = (
 
 def control(program: Program) -> str:
     return f"tcp://127.0.0.1:{program.control}"
-
-
-def answers(settings: Settings) -> bool:
-    with contextlib.suppress(OSError):
-        return get(settings, "/").status == 200
-    return False
 
 
 @contextlib.contextmanager
@@ -163,7 +157,7 @@ def test_the_page_may_die_and_the_run_goes_on(tmp_path: Path, tiny_bundle: Path)
     port = free_ports(1)[0]
     with running(tmp_path, tiny_bundle, SMALL, words=["--view", "--view-port", str(port)]) as run:
         settings = Settings("", "127.0.0.1", port, None, 30.0, 16)
-        wait_until(lambda: answers(settings), 20)
+        wait_until(lambda: answers(settings.port), 20)
         view = run.pid("view")
         with watching(settings) as page:
             assert page.last("findings")["findings"] == []
@@ -185,7 +179,7 @@ def test_a_run_with_a_page_that_is_looked_at_ends_as_fast(
     port = free_ports(1)[0]
     with running(tmp_path, tiny_bundle, SMALL, words=["--view", "--view-port", str(port)]) as run:
         settings = Settings("", "127.0.0.1", port, None, 30.0, 16)
-        wait_until(lambda: answers(settings), 20)
+        wait_until(lambda: answers(settings.port), 20)
         assert "rtface_running{" in get(settings, "/metrics").body.decode()
         with watching(settings):
             pids = run.pids()

@@ -57,6 +57,13 @@ def get(settings: Settings, path: str, **headers: str) -> Answer:
         return Answer(answer.status, told, answer.read())
 
 
+def answers(port: int) -> bool:
+    """Whether a page is served there; beside a run it may come after the first frames."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
 class Picture(NamedTuple):
     run: int
     step: int
