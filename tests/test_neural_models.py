@@ -199,9 +199,10 @@ def test_unique_contributions_rank_the_true_groups(made: Simulated) -> None:
     intervals = unit_intervals(found.scores, {0: 1.0})
     unrelated = np.array(made.activity.regions)[found.units] == "unrelated"
     # within its interval, but for what learning from chance costs where it is judged
-    inside = (intervals.low <= 0) & (intervals.high > -0.005)
+    # within its interval, but for what learning from chance costs where it is judged
+    inside = (intervals.low <= 0) & (intervals.high > -0.002)
     assert inside[unrelated].all()
-    assert abs(intervals.value[unrelated].mean()) < 0.005
+    assert abs(intervals.value[unrelated].mean()) < 0.002
     assert not inside[~unrelated].any()
     # what is shared is shared: everything moves a little with running
     alone = {(r.region, r.group): r.interval.value for r in rows if r.what == "alone"}
@@ -328,7 +329,7 @@ def test_crossvalidation_is_that_of_plain_ridge() -> None:
         judged = z[fold.test]
         predicted = np.column_stack([x[fold.test], np.ones(fold.test.sum())]) @ weights
         error += ((judged - predicted) ** 2).sum(0)
-        total += ((judged - judged.mean(0)) ** 2).sum(0)
+        total += ((judged - z[fold.train].mean(0)) ** 2).sum(0)
     np.testing.assert_allclose(found.explained[0], 1 - error / total, atol=2e-3)
 
 

@@ -26,7 +26,8 @@ class Scores(NamedTuple):
     error : ndarray (S, B, N) float32
         Of each subset of inputs, stretch of time and unit.
     total : ndarray (B, N) float32
-        About the mean of what was judged together.
+        About the mean of what was learned from: a model that says nothing explains 0, also where
+        activity drifts.
     """
 
     error: Float32Array
@@ -138,7 +139,7 @@ def crossvalidate(
             learned = covariance(x, y, fold.train)
             penalties = choosers[k](y) if rank is None else []
             judged, chunk = y[fold.test], split.chunk[fold.test]
-            _add(total[:, here], chunk, judged - judged.mean(0))
+            _add(total[:, here], chunk, judged - learned.y_mean.astype(np.float32))
             for s, one in enumerate(masks):
                 if rank is None:
                     weights = ridge(known[k][s], learned.xy[one], penalties[s])
