@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import ROOT, free_ports
+from conftest import free_ports
 from programs import RTFACE, SMALL, Program, account, alive, running, wait_until
 from view_cases import PageLike, answers, get, read_rows, serving
 
@@ -202,31 +202,6 @@ def test_a_port_in_use_costs_the_page_and_not_the_run(tmp_path: Path, tiny_bundl
         code, out, err = run.stop()
     assert code == 0, err
     assert "cannot open the page's port" in out
-
-
-@pytest.mark.parametrize("command", ["demo", "run", "view"])
-def test_without_the_extra(tmp_path: Path, command: str) -> None:
-    (tmp_path / "sitecustomize.py").write_text(  # as if it were not installed
-        "import importlib.util as util\n"
-        "known = util.find_spec\n"
-        "util.find_spec = lambda name, *more: None if name == 'uvicorn' else known(name, *more)\n"
-    )
-    words = {
-        "demo": ["demo", "--seconds", "1"],
-        "run": ["run", "--view", "--video", str(ROOT / "README.md")],
-        "view": ["view"],
-    }
-    done = subprocess.run(
-        [RTFACE, *words[command]],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    assert 'the live page needs uvicorn: pip install -e ".[view]"' in done.stderr
-    assert done.returncode == (0 if command == "demo" else 2)
 
 
 def test_view_ends_at_once_when_told(tmp_path: Path) -> None:

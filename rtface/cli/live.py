@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtface.cli.common import Seconds, naming, stop_switch
-from rtface.cli.view import PORT, PagePort, SayPage, missing, page_settings
+from rtface.cli.view import PORT, PagePort, SayPage, page_settings
 from rtface.types import UserError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def demo(
     section = rig.camera["cam1"]
     assert isinstance(section, SyntheticSection)
     names = load_bundle(rig.engine.bundle).names
-    page = page_settings(view_port) if with_page and not missing() else None
+    page = page_settings(view_port) if with_page else None
     say_page = SayPage(view_port, open_it=True)
     check: list[TruthCheck] = []
     loops: list[LoopReport] = []
@@ -101,8 +101,6 @@ def demo(
             if board is not None:
                 loops.append(LoopReport(board.rises))
             _say_where(supervisor.endpoints)
-            if with_page and page is None:
-                print(missing(), file=sys.stderr)
 
         def on_turn(supervisor: Supervisor) -> None:
             for one in check:
@@ -184,8 +182,6 @@ def run(
         section = VideoSection(kind="video", file=str(video), rate_hz=rate, loop=loop, fast=fast)
         rig = Rig(name="video", camera={"cam1": section})
     rig, label = _with_record(rig, record, subject, name)
-    if with_page and (text := missing()):
-        raise UserError(text)
     page = page_settings(view_port) if with_page else None
     say_page = SayPage(view_port, open_it=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import webbrowser
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rtface.cli.common import stop_switch
-from rtface.types import UserError
 
 if TYPE_CHECKING:
     from rtface.run import Supervisor
@@ -20,19 +18,10 @@ if TYPE_CHECKING:
 PORT = 8780
 #: pictures a second and pages at a time, unless told otherwise
 RATE_HZ, VIEWERS = 30.0, 16
-#: what the page is made with
-NEEDED = ("starlette", "uvicorn", "websockets")
-INSTALL = 'pip install -e ".[view]"'
 
 PagePort = Annotated[
     int, typer.Option("--view-port", min=1, max=65535, help="Port of the live page.")
 ]
-
-
-def missing() -> str:
-    """Return what the page lacks to be served, empty if nothing."""
-    lacking = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    return f"the live page needs {', '.join(lacking)}: {INSTALL}" if lacking else ""
 
 
 def page_settings(port: int) -> dict[str, Any]:
@@ -101,8 +90,6 @@ def view(
     Needs a run on this machine, now or later; goes on from run to run until Ctrl-C. It only
     reads: whatever becomes of it, the tracker does not notice.
     """
-    if text := missing():
-        raise UserError(text)
     from rtface.platform import step_back
     from rtface.view.access import is_loopback, make_token
     from rtface.view.serve import NICE, Settings, serve
