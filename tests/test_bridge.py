@@ -63,6 +63,7 @@ def test_json_holds_every_float32_exactly_and_no_nan() -> None:
     assert line["missed"] == 7
 
 
+@pytest.mark.slow
 def test_json_clients_get_the_native_messages(program: Program, native: Native) -> None:
     port = str(free_ports(1)[0])
     with bridging("jsonl", "cam1", program.data, "--port", port) as bridge:

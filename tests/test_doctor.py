@@ -180,6 +180,7 @@ def test_the_file_system_of_a_folder() -> None:
     assert storage.filesystem_of(Path("/a"), "") is None
 
 
+@pytest.mark.slow
 def test_doctor_on_this_machine(tmp_path: Path, tiny_bundle: Path, ring_dir: Path) -> None:
     start = time.monotonic()
     done = doctor("--json", "--disk", tmp_path, "--bundle", tiny_bundle)

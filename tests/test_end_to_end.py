@@ -20,7 +20,10 @@ import rtface
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("stopped_s", [0, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    "stopped_s",
+    [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.soak)],
+)
 def test_four_counts_agree_at_500_hz(
     tmp_path: Path, tiny_bundle: Path, ring_dir: Path, stopped_s: int
 ) -> None:
@@ -54,6 +57,7 @@ def test_four_counts_agree_at_500_hz(
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_live_keypoints_equal_offline_keypoints(tmp_path: Path, data: Path) -> None:
     clip = data / "facemap_g7c1" / "cam1_G7c1_1_1second.avi"
     out = tmp_path / "offline.csv"

@@ -84,6 +84,7 @@ def _untimed(measure):
     return untimed
 
 
+@pytest.mark.slow
 def test_components_are_within_a_hundredth_of_their_deviation(masks: Masks) -> None:
     """On frames that the masks were not made of, of the first and the last component alike."""
     exact, fast = Projector(masks), Projector(masks, fast=True)
