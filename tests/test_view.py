@@ -22,6 +22,7 @@ from rtface.view import packet
 from rtface.view.access import Access, Asked, host_name, make_token
 from rtface.view.judge import judge
 from rtface.view.metrics import exposition
+from rtface.view.orders import Desk
 from rtface.view.picture import JpegEncoder
 from rtface.view.serve import Settings, serve
 from rtface.view.server import MOST_MESSAGE
@@ -114,6 +115,8 @@ def test_pictures_show_the_frame(height: int, width: int, bits: int, step: int) 
         (Asked("127.0.0.1", "localhost:8780"), True, True),
         # a foreign page whose name was made to point at this machine
         (Asked("127.0.0.1", "evil.example:8780"), False, False),
+        # somebody elsewhere, through a proxy on this machine
+        (Asked("127.0.0.1", "127.0.0.1:8780", proxied=True), False, False),
         (Asked("10.0.0.5", "rig:8780"), False, False),
         (Asked("10.0.0.5", "localhost:8780"), False, False),
         (Asked("10.0.0.5", "rig:8780", tokens=("wrong",)), False, False),
@@ -353,6 +356,9 @@ def test_a_foreign_name_or_page_is_refused(page_server: Settings) -> None:
     assert get(settings, "/", Host=f"evil.example:{settings.port}").status == 403
     assert get(settings, "/metrics", Host="evil.example").status == 403
     assert get(settings, "/", Host=f"localhost:{settings.port}").status == 200
+    # through a proxy on this machine: no longer who is here
+    for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"):
+        assert get(settings, "/", **{name: "10.0.0.5"}).status == 403
     for options in (
         {"origin": "http://evil.example"},
         {"additional_headers": {"X-Forwarded-For": "10.0.0.5"}, "origin": "null"},
@@ -456,3 +462,52 @@ def test_a_picture_message_is_read_as_it_was_made() -> None:
     told = read_picture(message)
     assert (told.run, told.step, told.frame_seq, told.jpeg) == (7, 2, 5, b"jpeg")
     assert np.array_equal(told.values, values)
+
+
+class SlowHub:
+    """Needs for ever to pause; its link answers at once."""
+
+    def __init__(self) -> None:
+        self.link, self.given_up = self, False
+
+    async def pause(self, viewer: object) -> list[int]:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            self.given_up = True
+            raise
+        return []
+
+    async def order(self, command: str, **fields: str) -> dict[str, object]:
+        return {"ok": True}
+
+
+class Asking:
+    """A viewer of which only the answers count."""
+
+    def __init__(self) -> None:
+        self.answers: list[dict[str, object]] = []
+
+    def may_ask(self) -> bool:
+        return True
+
+    def answer(self, told: dict[str, object]) -> None:
+        self.answers.append(told)
+
+    def keep(self, pictures: dict[int, object]) -> None: ...
+
+
+def test_disarming_does_not_wait_for_a_pause() -> None:
+    async def ask() -> tuple[list[dict[str, object]], bool]:
+        hub, viewer = SlowHub(), Asking()
+        desk = Desk(hub, viewer, local=True)  # type: ignore[arg-type]
+        await desk.take({"do": "pause", "id": 1})
+        await asyncio.sleep(0)
+        await asyncio.wait_for(desk.take({"do": "disarm", "id": 2}), 10)
+        await desk.take({"do": "go_on", "id": 3})
+        await asyncio.sleep(0)
+        return viewer.answers, hub.given_up
+
+    answers, given_up = asyncio.run(ask())
+    assert answers == [{"reply": 2, "ok": True}, {"reply": 3, "ok": True}]
+    assert given_up

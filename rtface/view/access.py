@@ -69,12 +69,15 @@ class Asked:
         ``Origin`` header: whose page asks; empty where none is sent.
     tokens : tuple of str
         Whatever was shown as a token.
+    proxied : bool
+        Somebody passed it on, so that the address is not the asker's.
     """
 
     client: str
     host: str
     origin: str = ""
     tokens: tuple[str, ...] = ()
+    proxied: bool = False
 
 
 class Access:
@@ -90,7 +93,8 @@ class Access:
 
     def local(self, asked: Asked) -> bool:
         """Whether a request comes from this machine, and means it."""
-        return is_loopback(asked.client) and host_name(asked.host) in LOOPBACK_NAMES
+        direct = is_loopback(asked.client) and not asked.proxied
+        return direct and host_name(asked.host) in LOOPBACK_NAMES
 
     def may_look(self, asked: Asked) -> bool:
         """Whether a request is answered at all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ class Desk:
     def __init__(self, hub: Hub, viewer: Viewer, local: bool) -> None:
         self._hub, self._viewer, self._local = hub, viewer, local
         self._key, self._key_until = "", 0.0
+        self._pausing: asyncio.Task[None] | None = None
 
     async def take(self, message: Mapping[str, Any]) -> None:
         """Do what a message asks for and answer it; pages that misbehave get an error."""
@@ -47,8 +49,22 @@ class Desk:
         if not self._viewer.may_ask():
             self._viewer.answer({**told, "ok": False, "error": "too many requests within a second"})
             return
+        if todo in ("pause", "go_on"):
+            self.close()
+        if todo == "pause":  # takes seconds: nobody's order to disarm waits for it
+            self._pausing = asyncio.create_task(self._answer(told, todo, message))
+        else:
+            await self._answer(told, str(todo), message)
+
+    def close(self) -> None:
+        """Give up what takes long."""
+        if self._pausing is not None:
+            self._pausing.cancel()
+            self._pausing = None
+
+    async def _answer(self, told: dict[str, Any], todo: str, message: Mapping[str, Any]) -> None:
         try:
-            self._viewer.answer({**told, "ok": True, **await self._done(str(todo), message)})
+            self._viewer.answer({**told, "ok": True, **await self._done(todo, message)})
         except UserError as error:
             self._viewer.answer({**told, "ok": False, "error": str(error)})
 

@@ -48,6 +48,10 @@ HEADERS = {
 }
 
 
+#: what tells that somebody stands between; such a connection always comes from this machine
+PROXIES = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+
+
 def asked_by(connection: HTTPConnection) -> Asked:
     """Return what a request says of where it comes from."""
     headers = connection.headers
@@ -60,6 +64,7 @@ def asked_by(connection: HTTPConnection) -> Asked:
         headers.get("host", ""),
         headers.get("origin", ""),
         tuple(token for token in tokens if token),
+        any(name in headers for name in PROXIES),
     )
 
 
@@ -165,6 +170,7 @@ class Page:
         try:
             await asyncio.wait((sending, listening), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            desk.close()
             self._hub.leave(viewer)
             self._pictures += viewer.n_pictures
             for task in (sending, listening):

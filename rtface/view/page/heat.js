@@ -26,7 +26,7 @@ export class Heat {
     if (!this.columns.length || until === null) return;
     const width = Math.round(sizeOf(this.canvas).width), height = this.columns.length;
     if (width < 2) return;
-    const perPixel = span / width, now = performance.now();
+    const store = this.store, perPixel = span / width, now = performance.now();
     if (this.strip.width !== width || this.strip.height !== height || perPixel !== this.perPixel || now - this.rescaled > (this.known ? RESCALE_MS : RESCALE_MS / 8)) {
       this.strip.width = width;
       this.strip.height = height;
@@ -39,7 +39,9 @@ export class Heat {
     // the last column is still filling; columns stand in the strip at their number modulo its width
     const last = Math.floor(until / perPixel);
     this.paint(Math.max(this.drawn, last - width), last);
-    this.drawn = last - 1;
+    // rows come some time after their exposure: what is newer than the newest is painted again
+    const newest = store.count ? Math.floor(store.time(store.count - 1, EXPOSURE) / perPixel) : -Infinity;
+    this.drawn = Math.max(last - width, Math.min(last, newest) - 1);
     const cut = (last + 1) % width;
     if (this.canvas.width !== width || this.canvas.height !== height) { this.canvas.width = width; this.canvas.height = height; }
     const context = this.canvas.getContext("2d");
