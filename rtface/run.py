@@ -395,7 +395,7 @@ class Supervisor:
     def _kill_the_rest(self, processes: list[Process]) -> None:
         for process in processes:
             if process.popen.poll() is None:
-                self.unclean += 1
+                self.unclean += process.role != "view"  # that one may hang on a browser
                 process.kill()
 
     def _wait_for(self, processes: list[Process], deadline: float) -> None:

@@ -171,8 +171,10 @@ class Hub:
                     self._before.clear()
                 self._before.append(status)
             self._told_status = state
+            cameras = status.get("cameras", {})
             for viewer in self.viewers:
-                if not viewer.camera:
+                # none yet, or that of an earlier run
+                if not viewer.camera or (cameras and viewer.camera not in cameras):
                     self.watch(viewer, "")
                 self._tell_status(viewer)
         for camera, source in self.sources.items():

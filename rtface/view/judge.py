@@ -95,7 +95,9 @@ def _of_run(status: Mapping[str, Any]) -> Iterator[Finding]:
     elif lifecycle == "starting":
         yield Finding("note", "run", "The run is starting", "wait for its cameras and network")
     for child in status.get("children", []):
-        if child["state"] in ("died", "killed") and not child["name"].startswith("record"):
+        if child["state"] in ("died", "killed") and not child["name"].startswith(
+            ("record", "view")
+        ):
             why = child["error"] or "it said nothing"
             yield Finding("bad", "run", f"{child['name']} {child['state']}: {why}", "start again")
 

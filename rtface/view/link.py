@@ -82,8 +82,13 @@ class RunLink:
             for camera, address in told["data"].items():
                 socket.setsockopt(zmq.SUBSCRIBE, wire.meta_topic(camera).encode())
                 socket.connect(address)
+            session = None
             while await socket.poll(int(SILENT_S * 1000)):
                 self._hear(await socket.recv_multipart())
+                now = self.status.get("session")
+                if session not in (None, now):  # another run, perhaps with other cameras
+                    return
+                session = now
         finally:
             socket.close()
 
