@@ -178,7 +178,8 @@ def test_together(tmp_path: Path) -> None:
     assert len(results["runs"]) == 3
     alone, exact, fast = (runs[0] for runs in results["runs"].values())
     assert all(one["delivered"] > 50 for one in (alone, exact, fast))
-    assert alone["motion_us"] < 20 < min(exact["motion_us"], fast["motion_us"])
+    # computed beside the network, so this is only what was still waited for
+    assert alone["motion_us"] == 0 < min(exact["motion_us"], fast["motion_us"])
     assert alone["pupil_us"] < 20 < min(exact["pupil_us"], fast["pupil_us"])
 
 
