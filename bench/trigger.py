@@ -31,11 +31,22 @@ from rtface.config import load_rig
 from rtface.outputs import LineEvent, Output, Pulse
 from rtface.outputs.open_ephys import OpenEphysOutput
 from rtface.outputs.serial import SerialOutput
+from rtface.realtime import give_back_realtime, take_realtime
 from rtface.rules import Rules, decide
 from rtface.rules_config import OpenEphysSection, SerialSection
-from rtface.types import Flag, Pose
+from rtface.types import Flag, Pose, UserError
 
 WIDTH_US = 200
+
+
+def may_be_realtime() -> bool:
+    """Return whether this user may have real-time priority."""
+    try:
+        take_realtime(1)
+    except UserError:
+        return False
+    give_back_realtime()
+    return True
 
 
 def drive(output: Output, hz: float, n: int) -> tuple[list[int], list[int], list[LineEvent]]:
@@ -158,6 +169,8 @@ def bench_rules(n: int) -> list[dict[str, Any]]:
 
 #: until there are masks, s; quick: whether there are or not
 WARM_UP_S, QUICK_S = 28.0, 5.0
+#: of camera and tracker, where the system allows it
+PRIORITY = 10 if may_be_realtime() else 0
 WHOLE = """
 [camera.cam1]
 kind = "synthetic"
@@ -165,6 +178,8 @@ rate_hz = {rate_hz}
 [camera.cam1.motion]
 components = 500
 fit_s = 8.0
+[engine]
+priority = {priority}
 [record]
 folder = "recordings"
 [stream]
@@ -193,7 +208,9 @@ max_skipped = 1.0
 """
 
 
-def bench_whole(rate_hz: float, seconds: float, quick: bool = False) -> list[dict[str, Any]]:
+def bench_whole(
+    rate_hz: float, priority: int, seconds: float, quick: bool = False
+) -> list[dict[str, Any]]:
     """Run everything a rig runs, and fire a simulated board from its last rule."""
     warm_up_s = QUICK_S if quick else WARM_UP_S
     began = round(warm_up_s * rate_hz)
@@ -205,7 +222,9 @@ def bench_whole(rate_hz: float, seconds: float, quick: bool = False) -> list[dic
             "def rule(ledger, *_):\n"
             f"    return ledger.frame_seq % 5 > 0 and ledger.frame_seq > {began}\n"
         )
-        (folder / "rig.toml").write_text(WHOLE.format(rate_hz=rate_hz, port=one.port, rule=RULE))
+        (folder / "rig.toml").write_text(
+            WHOLE.format(rate_hz=rate_hz, priority=priority, port=one.port, rule=RULE)
+        )
         with Drill(load_rig(folder / "rig.toml"), "cam1", lambda: False) as drill:
             drill.go_on(warm_up_s + 2)
             fitted = any(one.flags & Flag.NEW_MASKS for one in drill._ledgers.values())
@@ -227,6 +246,7 @@ def bench_whole(rate_hz: float, seconds: float, quick: bool = False) -> list[dic
     skipped = frames[-1].skipped - frames[0].skipped
     about = {
         "frames/s": int(rate_hz),
+        "priority": priority,
         "tracked": len(frames),
         "skipped": skipped,
         "pulses": len(fired),
@@ -257,8 +277,12 @@ def main() -> None:
     _report.table("from a decision to the receiving end", rows)
     costs = bench_rules(500 if args.quick else 20_000)
     _report.table("rules, per frame", costs)
-    rates = (100.0,) if args.quick else (100.0, 200.0)
-    whole = [row for hz in rates for row in bench_whole(hz, 8 if args.quick else 60, args.quick)]
+    whole = [
+        row
+        for hz in ((100.0,) if args.quick else (100.0, 200.0))
+        for priority in (0, PRIORITY)
+        for row in bench_whole(hz, priority, 8 if args.quick else 40, args.quick)
+    ]
     _report.table("the whole program: network, 500 components, recording", whole)
     _report.write("trigger", args, {"latency": rows, "rules": costs, "whole": whole})
 
