@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rtface.neural.activity import Activity, Floats, Ints, moments
-from rtface.neural.behaviour import Behaviour, check_overlap
+from rtface.neural.behaviour import Behaviour
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Target
 from rtface.neural.design import design, scaling
@@ -16,7 +16,7 @@ from rtface.neural.filters import TAUS_S
 from rtface.neural.model import Common, Linear
 from rtface.neural.penalty import choose_penalties, covariance, one_for_all
 from rtface.neural.regression import inputs, low_rank, ridge
-from rtface.neural.sampling import meet
+from rtface.neural.sampling import meet_planes
 from rtface.neural.scores import Data
 from rtface.neural.splits import GAP_S, N_FOLDS, split
 from rtface.types import Float32Array
@@ -61,17 +61,10 @@ def prepare(behaviour: Behaviour, activity: Activity, settings: Settings) -> lis
     UserError
         Clocks have no time in common, a column never changes, it is too short ...
     """
-    check_overlap(behaviour, activity)
+    meetings = list(meet_planes(behaviour, activity, settings.patience_s))
     mean, std = scaling(behaviour)
     found = []
-    for offset_s, units in activity.planes():
-        meeting = meet(
-            behaviour.times_s,
-            activity.times_s + offset_s,
-            activity.width_s,
-            behaviour.period_s,
-            settings.patience_s,
-        )
+    for units, meeting in meetings:
         x = design(behaviour, mean, std, settings.taus_s, meeting)
         times_s = activity.times_s[meeting.samples]
         known = moments(activity, meeting.samples)

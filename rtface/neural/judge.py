@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from rtface.neural.activity import BLOCK, Activity, moments
-from rtface.neural.behaviour import Behaviour, check_overlap
+from rtface.neural.behaviour import Behaviour
 from rtface.neural.bundle import Bundle
 from rtface.neural.crossvalidate import Scores
 from rtface.neural.model import Linear
-from rtface.neural.sampling import meet
+from rtface.neural.sampling import meet_planes
 from rtface.neural.splits import CHUNKS_OF_A_FOLD, N_FOLDS
 from rtface.types import Float32Array, UserError
 
@@ -37,20 +37,13 @@ def judge(
             f"{activity.name}: has {len(activity.units)} units, not the {len(known.names)} of "
             f"{bundle.folder}; a model is of the neurons that it was fitted to"
         )
-    check_overlap(behaviour, activity)
+    meetings = list(meet_planes(behaviour, activity, bundle.model.common.lag_s))
     predicted = bundle.model.run(behaviour)
     n_chunks = N_FOLDS * CHUNKS_OF_A_FOLD
     n = len(activity.units)
     error = np.full((1, n_chunks, n), np.nan, np.float32)
     total = np.full((n_chunks, n), np.nan, np.float32)
-    for offset_s, units in activity.planes():
-        meeting = meet(
-            behaviour.times_s,
-            activity.times_s + offset_s,
-            activity.width_s,
-            behaviour.period_s,
-            bundle.model.common.lag_s,
-        )
+    for units, meeting in meetings:
         rows = _at(predicted, meeting.first, meeting.last, isinstance(bundle.model, Linear))
         if len(rows) < n_chunks:
             raise UserError(f"{activity.name}: {len(rows)} samples are too few to be judged by")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
-from rtface.neural.activity import Floats, Ints
+from rtface.neural.activity import Activity, Floats, Ints
+from rtface.neural.behaviour import Behaviour, check_overlap
 from rtface.types import UserError
 
 #: where samples are as short as frames, one without a frame within so many periods is left out
@@ -73,3 +75,22 @@ def meet(
             "no sample of the neural activity has a frame near it in time; are both in one clock?"
         )
     return Meeting(good, known[first[good]], known[last[good]])
+
+
+def meet_planes(
+    behaviour: Behaviour, activity: Activity, patience_s: float
+) -> Iterator[tuple[Ints, Meeting]]:
+    """Yield the units of each plane (mostly there is one), and how its samples meet the frames.
+
+    Raises
+    ------
+    UserError
+        The clocks have no time in common, or no sample has a frame.
+    """
+    check_overlap(behaviour, activity)
+    for offset_s, units in activity.planes():
+        samples_s = activity.times_s + offset_s
+        yield (
+            units,
+            meet(behaviour.times_s, samples_s, activity.width_s, behaviour.period_s, patience_s),
+        )
