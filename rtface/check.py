@@ -25,7 +25,8 @@ from rtface.session.video import check_encoder
 from rtface.stages.make import Stages, make_stages
 from rtface.timing import timing_of
 from rtface.track import describe, estimator_for, face_mode
-from rtface.types import Image, Ledger, Pose, UserError
+from rtface.tracker import Tracker
+from rtface.types import Frame, Ledger, Lost, Pose, Stamp, UserError
 
 #: what is said of the ways to choose the part of a frame that is tracked
 FACE_MODES = {
@@ -93,7 +94,7 @@ def _check_camera(
         info = camera.info
     if rig.record.folder is not None and rig.record.video != "none":
         check_encoder(info, rig.record.video, rig.record.quality)
-    timing_of(rig, name, info)  # reads the file of a calibration
+    timing = timing_of(rig, name, info)
     estimator = estimator_for(rig, name, bundle, started.engine, info)
     # the rings of all cameras stay until the last is there: they have to fit together
     frames = rings.enter_context(closing(FrameRingWriter(name, info, rig.ring.frames_s, "check")))
@@ -113,12 +114,20 @@ def _check_camera(
     rings.enter_context(closing(ring))
     image = frames.begin()
     image.fill(0)
+    tracker = Tracker(
+        estimator,
+        timing,
+        motion=stages.moving,
+        pupil=stages.pupil,
+        neural=stages.neural,
+        aside=stages.heavy,
+    )
     times = []
-    for _ in range(20):
+    for i in range(20):
         start = time.perf_counter()
-        pose = estimator(image)
-        _signals(stages, image, pose)
+        _, pose, _ = tracker(Frame(i, Stamp(0, i, None, time.perf_counter_ns()), Lost(), image))
         times.append(time.perf_counter() - start)
+    tracker.finish(20)
     tracked_ms, period_ms = 1e3 * float(np.median(times)), 1e3 / info.rate_hz
     keeps_up = "keeps up" if tracked_ms < 0.8 * period_ms else "will skip frames"
     yield (
@@ -150,16 +159,6 @@ def _check_camera(
     yield "  face", FACE_MODES[mode] + (", as this network expects" if whole else "")
     yield "  time per frame", f"{tracked_ms:.2f} ms of {period_ms:.2f} ms: {keeps_up}"
     yield "  published at", f"tcp://{rig.stream.host}:{rig.data_port(name)}"
-
-
-def _signals(stages: Stages, image: Image, pose: Pose) -> None:
-    """Compute everything beside keypoints once, as the tracker does."""
-    for stage in stages.moving:
-        stage(image, True)
-    if stages.pupil:
-        stages.pupil(image, pose)
-    if stages.neural:
-        stages.neural(time.perf_counter_ns(), pose, stages.signals())
 
 
 def _rules_us(loop: Loop, pose: Pose, stages: Stages, n: int = 200) -> list[float]:

@@ -170,8 +170,7 @@ def _track(
         neural=stages.neural,
         before=frames.before,
         loop=loop,
-        # a second core for what would take as long as the network
-        aside=stages.motion is not None and stages.motion.heavy,
+        aside=stages.heavy,
     )
     meta = describe(rig, camera, session, bundle, info, started, stages, loop)
     lengths = meta["signals"]

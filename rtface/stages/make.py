@@ -28,6 +28,11 @@ class Stages(NamedTuple):
         return [stage for stage in (self.motion, self.running) if stage]
 
     @property
+    def heavy(self) -> bool:
+        """Whether motion takes about as long as the network: a second core helps."""
+        return self.motion is not None and self.motion.heavy
+
+    @property
     def lengths(self) -> dict[str, int]:
         """How many numbers each signal has."""
         return {name: n for stage in self if stage for name, n in stage.lengths.items()}
