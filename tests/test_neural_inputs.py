@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from neural_cases import write_all
 
-from rtface.cli.neural import _load
+from rtface.cli.neural_data import load
 from rtface.neural.activity import make_activity, moments
 from rtface.neural.behaviour import check_overlap
 from rtface.neural.data import load_data_file
@@ -187,7 +187,7 @@ def test_fewer_samples_than_parameters_are_refused() -> None:
 def test_a_session_comes_back_as_it_was(tmp_path: Path) -> None:
     made = simulate(seconds=20, per_region=1, missing=0.1, lost=0.05)
     path = write_all(tmp_path, made, 50.0, 'inputs = ["keypoints", "pupil"]')
-    loaded = _load(path)
+    loaded = load(path)
     assert loaded.behaviour.names[:2] == ["eye(top).x", "eye(top).y"]
     assert loaded.behaviour.groups[-1] == "pupil"
     np.testing.assert_array_equal(loaded.behaviour.t_ns, made.behaviour.t_ns)
@@ -206,7 +206,7 @@ def test_a_session_without_sync_says_what_to_do(tmp_path: Path) -> None:
     path = write_all(tmp_path, made, 50.0)
     path.write_text(path.read_text().replace('frame_times = "frames.npy"\n', ""))
     with pytest.raises(UserError) as error:
-        _load(path)
+        load(path)
     assert one_line(error).endswith(
         "cam1.sync.rec: is not there; 'rtface sync' makes it; or give frame_times"
     )
@@ -219,7 +219,7 @@ def test_times_of_frames_have_to_rise(tmp_path: Path) -> None:
     times_s[50] = times_s[40]
     np.save(tmp_path / "frames.npy", times_s)
     with pytest.raises(UserError, match="in the neural clock do not rise"):
-        _load(path)
+        load(path)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_times_of_frames_have_to_rise(tmp_path: Path) -> None:
 def test_bad_keys_are_one_line(tmp_path: Path, line: str, words: str) -> None:
     path = write_all(tmp_path, simulate(seconds=20, per_region=1), 50.0, line)
     with pytest.raises(UserError, match=words) as error:
-        _load(path)
+        load(path)
     one_line(error)
 
 

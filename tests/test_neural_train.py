@@ -11,7 +11,7 @@ from neural_cases import write_all
 from programs import RTFACE
 from test_neural_live import said
 
-from rtface.cli.neural import _load
+from rtface.cli.neural_data import load
 from rtface.neural.bundle import STATE, load_bundle
 from rtface.neural.judge import judge
 from rtface.neural.simulate import POINTS, simulate
@@ -35,7 +35,7 @@ def test_a_network_is_fitted_and_runs_live_as_offline(
     assert shuffled < 0.05
     bundle = load_bundle(tmp_path / "model")
     assert bundle.model.common.lag_s == pytest.approx(ahead * 0.04)
-    loaded = _load(path)
+    loaded = load(path)
     stream = bundle.model.stream()
     behaviour = loaded.behaviour
     both = zip(behaviour.t_ns.tolist(), behaviour.values, strict=True)
@@ -43,7 +43,7 @@ def test_a_network_is_fitted_and_runs_live_as_offline(
     offline = bundle.model.run(behaviour)
     assert np.abs(live - offline).max() < 1e-5 * max(1, np.abs(offline).max())
     path.write_text(path.read_text().replace("[0, 1200]", "[1205, 9999]"))
-    other = _load(path)
+    other = load(path)
     driven = made.ceiling > 0.05
     assert judge(bundle, other.behaviour, other.activity).explained[0][driven].mean() > 0.1
     # the weights are those of a plain file of PyTorch's, and are taken from one as they are

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
 from rtface.cli.common import progress_bar
+from rtface.cli.neural_data import Loaded, columns_of, load
 from rtface.types import UserError
-
-if TYPE_CHECKING:
-    from rtface.neural.activity import Activity
-    from rtface.neural.behaviour import Behaviour
-    from rtface.neural.data import DataFile
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,14 +33,6 @@ class Kind(StrEnum):
 
 
 DataPath = Annotated[Path, typer.Argument(metavar="neural.toml", help="What is explained by what.")]
-
-
-class _Loaded(NamedTuple):
-    data: DataFile
-    behaviour: Behaviour
-    activity: Activity
-    masks: str | None
-    about: dict[str, Any]
 
 
 @app.command()
@@ -72,7 +59,7 @@ def fit(
 
     The folder that it writes goes into a rig file: [camera.NAME.neural] bundle = "DIR".
     """
-    loaded = _load(path)
+    loaded = load(path)
     if weights is not None:
         _import(loaded, weights, animal, out)
     elif model in (Kind.facemap, Kind.causal):
@@ -101,7 +88,7 @@ def evaluate(
     """
     if (model is None) == (patience_ms is None):
         raise UserError("give one of --model and --patience-ms")
-    loaded = _load(path)
+    loaded = load(path)
     if model is not None:
         _evaluate(loaded, model)
     else:
@@ -119,7 +106,7 @@ def explain(
     from rtface.neural.report import summary, write_report
     from rtface.neural.scores import peers
 
-    loaded = _load(path)
+    loaded = load(path)
     settings = loaded.data.settings
     planes = prepare(loaded.behaviour, loaded.activity, settings)
     groups = group_masks(loaded.behaviour, len(settings.taus_s))
@@ -146,47 +133,7 @@ def explain(
         print(folder / "report.md")
 
 
-def _load(path: Path) -> _Loaded:
-    """Return all that a file names."""
-    from rtface.neural.behaviour import read_behaviour
-    from rtface.neural.columns import choose
-    from rtface.neural.data import load_activity, load_data_file
-    from rtface.neural.readers.arrays import vector
-    from rtface.rules import layout_of
-    from rtface.session import open_session
-    from rtface.sync import readers
-
-    data = load_data_file(path)
-    edges_s = None
-    if data.frame_clock is not None:
-        edges_s = readers.read(Path(data.frame_clock), data.line).rising_s
-    activity = load_activity(data, edges_s)
-    with open_session(data.session) as session:
-        if data.camera is None and len(session.cameras) > 1:
-            raise UserError(f"{path}: camera: which one? There are {', '.join(session.cameras)}")
-        name = data.camera or next(iter(session.cameras))
-        if name not in session.cameras:
-            has = ", ".join(session.cameras)
-            raise UserError(f"{path}: camera: the session has no '{name}'; there is {has}")
-        camera = session.cameras[name]
-        layout = layout_of(camera.about.meta)
-        columns = choose(data.inputs, camera.names, layout, data.components, data.keypoints)
-        given = vector(Path(data.frame_times)) if data.frame_times else None
-        behaviour = read_behaviour(camera, columns, layout, name, given)
-        motion = camera.about.meta.get("motion") or {}
-        needs_masks = any(column.name.startswith(("motion.", "movie.")) for column in columns)
-        about = {
-            "session": session.about.session,
-            "recording": session.about.recording,
-            "camera": name,
-            "from_s": float(activity.times_s[0]),
-            "to_s": float(activity.times_s[-1]),
-        }
-    masks = motion.get("masks") if needs_masks else None
-    return _Loaded(data, behaviour, activity, masks, about)
-
-
-def _fit_linear(loaded: _Loaded, count: int, low_rank: bool, out: Path) -> None:
+def _fit_linear(loaded: Loaded, count: int, low_rank: bool, out: Path) -> None:
     from rtface.neural.bundle import save_bundle, units_of
     from rtface.neural.fit import fit_linear, prepare
     from rtface.neural.report import said
@@ -223,7 +170,7 @@ def _fit_linear(loaded: _Loaded, count: int, low_rank: bool, out: Path) -> None:
     print(f"{out}: model {made.sha256[:12]}, {len(found.model.common.outputs)} outputs")
 
 
-def _fit_network(loaded: _Loaded, count: int, causal: bool, iterations: int, out: Path) -> None:
+def _fit_network(loaded: Loaded, count: int, causal: bool, iterations: int, out: Path) -> None:
     from rtface.neural.bundle import STATE, save_bundle, units_of
     from rtface.neural.fit_keypoints import fit_keypoints
 
@@ -265,7 +212,7 @@ def _fit_network(loaded: _Loaded, count: int, causal: bool, iterations: int, out
     print(f"{out}: model {made.sha256[:12]}, {count} outputs, each {lag_ms:.0f} ms late")
 
 
-def _import(loaded: _Loaded, weights: Path, animal: int | None, out: Path) -> None:
+def _import(loaded: Loaded, weights: Path, animal: int | None, out: Path) -> None:
     """Write Facemap's weights with a sidecar: what they see, scaled as in this session."""
     import numpy as np
 
@@ -292,7 +239,7 @@ def _import(loaded: _Loaded, weights: Path, animal: int | None, out: Path) -> No
     print(f"{out}: model {made.sha256[:12]}, {len(names)} outputs, each {1e3 * lag_s:.0f} ms late")
 
 
-def _evaluate(loaded: _Loaded, folder: Path) -> None:
+def _evaluate(loaded: Loaded, folder: Path) -> None:
     import numpy as np
 
     from rtface.neural.bundle import load_bundle
@@ -302,7 +249,7 @@ def _evaluate(loaded: _Loaded, folder: Path) -> None:
 
     bundle = load_bundle(folder)
     fitted = bundle.about.get("fitted") or {}
-    behaviour = _columns_of(loaded, bundle.model.common.columns)
+    behaviour = columns_of(loaded, bundle.model.common.columns)
     masks = bundle.model.common.masks
     if masks is not None and masks != loaded.masks:
         raise UserError(f"{folder}: is of motion components of other masks than this session's")
@@ -321,19 +268,7 @@ def _evaluate(loaded: _Loaded, folder: Path) -> None:
         print("note: the model was fitted to this; judge it by another part (part_s)")
 
 
-def _columns_of(loaded: _Loaded, columns: Sequence[Any]) -> Behaviour:
-    """Return the behaviour with the columns of a model, in its order."""
-    behaviour = loaded.behaviour
-    names = behaviour.names
-    if lacking := [column.name for column in columns if column.name not in names]:
-        raise UserError(f"the model needs {lacking[0]}, which inputs and keypoints do not choose")
-    order = [names.index(column.name) for column in columns]
-    from rtface.neural.behaviour import Behaviour as Made
-
-    return Made(behaviour.t_ns, behaviour.times_s, behaviour.values[:, order], tuple(columns))
-
-
-def _patience(loaded: _Loaded, patience_ms: list[float]) -> None:
+def _patience(loaded: Loaded, patience_ms: list[float]) -> None:
     from rtface.neural.fit import prepare
     from rtface.neural.report import said
     from rtface.neural.scores import mean_interval
