@@ -8,6 +8,7 @@ from typing import Any
 from rtface import child
 from rtface.camera import open_camera
 from rtface.config import parse_rig
+from rtface.cores import take_fast_cores
 from rtface.platform import Wake
 from rtface.realtime import take_realtime
 from rtface.ring import RUNNING
@@ -72,6 +73,8 @@ def run(line: child.Line) -> None:
     """Acquire one camera until told to stop or until its stream ends."""
     job = line.job
     rig, wake = parse_rig(job["rig"], "rig"), Wake(job["wake"])
+    if rig.engine.fast_cores:  # before the camera's driver starts its threads
+        take_fast_cores()
     camera = open_camera(job["camera"], rig.camera[job["camera"]])
     try:
         ring = FrameRingWriter(job["camera"], camera.info, rig.ring.frames_s, job["session"])

@@ -31,16 +31,30 @@ class EngineSection(Section):
         "onnxruntime",
         description="'auto': the fastest of the CPU's; 'null': no network, the path alone",
     )
-    precision: Literal["fp32", "bf16", "fp16", "int8"] | None = Field(
+    precision: Literal["fp32", "bf16", "fp16", "int8", "int8-bf16"] | None = Field(
         None, description="fp32 if left out; of 'auto' whichever is fastest and agrees"
     )
     gpu: int | None = Field(
         None, ge=0, le=63, description="of TensorRT: which one; left out: one without a display"
     )
+    keep_warm_ms: int = Field(
+        0, ge=0, le=1000, description="of TensorRT: a GPU without a frame for so long runs the last"
+    )
     threads: int = Field(1, ge=1, le=64, description="more only if one core misses the frame")
+    fast_cores: bool = Field(
+        True, description="camera and tracker keep off cores that are slow to save power"
+    )
     priority: int = Field(
         0, ge=0, le=98, description="SCHED_FIFO of camera and tracker; 0: the ordinary scheduler"
     )
+
+    @model_validator(mode="after")
+    def _a_gpu_to_keep_warm(self) -> EngineSection:
+        if self.keep_warm_ms and not self.runtime.startswith("tensorrt"):
+            raise ValueError(
+                f"keep_warm_ms is for GPUs, and runtime '{self.runtime}' uses none; leave it out"
+            )
+        return self
 
 
 class StreamSection(Section):

@@ -11,8 +11,10 @@ from typing import Any
 from rtface import __version__, child, wire
 from rtface.ages import AgeHistogram
 from rtface.config import Rig, parse_rig
+from rtface.cores import take_fast_cores
 from rtface.engine import Started, start_engine
 from rtface.engine.bundle import Bundle, load_bundle
+from rtface.engine.keepwarm import KeepWarm
 from rtface.engine.null import NullEngine, NullEstimator
 from rtface.event_ring import EventRingWriter
 from rtface.face import FaceFinder
@@ -135,6 +137,8 @@ def run(line: child.Line) -> None:
     rig, camera = parse_rig(job["rig"], "rig"), job["camera"]
     bundle = load_bundle(rig.engine.bundle)
     section = rig.engine
+    if section.fast_cores:  # before the runtime starts its threads
+        take_fast_cores()
     started = start_engine(bundle, section.runtime, section.threads, section.precision, section.gpu)
     frames = child.frames_of(line, camera)
     if frames is None:
@@ -200,7 +204,9 @@ def _track(
         masks_file = section.masks if section else None
         between = _Between(line, stages.motion, loop, publisher, events, meta, info, masks_file)
         wake = Wake(line.job["wake"])
-        _loop(line, frames, tracker, estimator.finder, results, publisher, between, wake)
+        keep_warm = getattr(started.engine, "keep_warm", None)  # of GPUs
+        warmth = KeepWarm(keep_warm, rig.engine.keep_warm_ms)
+        _loop(line, frames, tracker, estimator.finder, results, publisher, between, wake, warmth)
 
 
 class _Between:
@@ -298,7 +304,9 @@ def _loop(
     publisher: Publisher,
     between: _Between,
     wake: Wake,
+    warmth: KeepWarm,
 ) -> None:
+    rest_s = min(IDLE_WAKE_S, warmth.every_ns * 1e-9 or IDLE_WAKE_S)
     total, recent = AgeHistogram(), AgeHistogram()
     last = -1
     report_due_ns = time.perf_counter_ns() + REPORT_EVERY_NS
@@ -335,6 +343,7 @@ def _loop(
             age_ns = ledger.t_done_ns - ledger.t_host_ns
             total.add(age_ns)
             recent.add(age_ns)
+            warmth.used(ledger.t_done_ns)
         elif closed:
             break
         publisher.tend()
@@ -350,7 +359,8 @@ def _loop(
             line.report("counts", **counts(), age=recent.summary(), n=recent.n)
             recent.clear()
         if frame is None:
-            wake.wait(IDLE_WAKE_S)  # last: nothing stands between the wake and the frame
+            warmth.tend(now)
+            wake.wait(rest_s)  # last: nothing stands between the wake and the frame
     between.finish()
     tracker.finish(frames.ring.head + 1)
     line.report("counts", **counts(), total_age=total.summary())
