@@ -139,6 +139,24 @@ class Rig(ClosedLoop):
             )
         return self
 
+    @model_validator(mode="after")
+    def _lines_are_told(self) -> Rig:
+        first = next(iter(self.camera))
+        wanted = [("record.start", first)] if self.record.start == "line" else []
+        for name, rule in self.rule.items():
+            camera = rule.camera or first
+            wanted += [(f"rule.{name}.arm_line", camera)] if rule.arm_line is not None else []
+            wanted += [("loop.light_line", camera)] if self.loop.light_line is not None else []
+        for key, camera in wanted:
+            section = self.camera.get(camera)  # where there is none, that is said elsewhere
+            if section and not section.tells_lines:
+                raise ValueError(
+                    f"{key}: camera.{camera} does not say the state of its input lines, so that "
+                    "none would ever be high; with kind = 'genicam' or 'pylon' give it "
+                    "chunks = ['LineStatusAll'], or leave the key out"
+                )
+        return self
+
     def data_port(self, camera: str) -> int:
         """Return the TCP port on which ``camera`` is published."""
         return self.stream.data_port + 2 * list(self.camera).index(camera)

@@ -226,6 +226,8 @@ class _Between:
         self._line, self._motion, self._loop = line, motion, loop
         self._publisher, self._events, self._meta = publisher, events, meta
         self._shape = info.height, info.width
+        # with the first frame that is good enough: before, silence is no fault
+        self._arming = bool(line.job.get("armed"))
         #: where the masks lie
         self._path: str | None = masks_file
 
@@ -246,6 +248,7 @@ class _Between:
                 self._path = order["path"]
                 threading.Thread(target=self._load, daemon=True).start()
             elif self._loop:
+                self._arming &= order["cmd"] == "camera"  # armed or disarmed by somebody since
                 self._loop.obey(order)
         self.tell()
 
@@ -256,16 +259,15 @@ class _Between:
             if self._events:
                 self._events.write(event)
 
-    def arm(self, ledger: Ledger) -> bool:
-        """Let rules fire from the start of the run; False: not yet, the clock is not good."""
-        if self._loop and not self._loop.may_arm(ledger):
-            return False
-        if self._loop:
+    def arm(self, ledger: Ledger) -> None:
+        """Let rules fire from the start of the run on, if they shall, once the clock is good."""
+        if self._arming and self._loop and self._loop.may_arm(ledger):
+            self._arming = False
             self._loop.obey({"cmd": "arm", "why": "at the start of the run"})
-        return True
 
     def disarm(self, why: str) -> None:
         """Let nothing fire any more."""
+        self._arming = False
         if self._loop:
             self._loop.obey({"cmd": "disarm", "why": why})
 
@@ -326,7 +328,6 @@ def _loop(
         }
 
     child.quiet_memory()
-    arming = bool(line.job.get("armed"))  # with the first frame: before, silence is no fault
     while not line.stopping:
         # read the state before looking for frames: a ring closed after that look has no more
         closed = frames.ring.state == CLOSED
@@ -336,8 +337,7 @@ def _loop(
             last = frame.frame_seq
             if ledger.flags & Flag.NEW_MASKS:
                 between.announce(ledger)
-            if arming:
-                arming = not between.arm(ledger)
+            between.arm(ledger)
             seq = results.write(ledger, pose, signals)
             publisher.send(Result(seq, ledger, pose, signals))
             age_ns = ledger.t_done_ns - ledger.t_host_ns
