@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,18 +52,18 @@ class SayPage:
         self._address = f"http://127.0.0.1:{port}/"
         self._open, self._said = open_it, False
 
-    def __call__(self, supervisor: Supervisor) -> None:
+    def __call__(self, supervisor: Supervisor, say: Callable[[str], None]) -> None:
         """Look whether there is something to say; call it in every turn."""
         page = supervisor.page
         if self._said or page is None or page.state == "starting":
             return
         self._said = True
         if page.state == "running":
-            print(f"see it at {self._address}", file=sys.stderr)
+            say(f"see it at {self._address}")
             if self._open and has_display():
                 webbrowser.open(self._address)
         else:
-            print(f"no page: {page.error or 'its process ended'}", file=sys.stderr)
+            say(f"no page: {page.error or 'its process ended'}")
 
 
 def view(
