@@ -77,6 +77,11 @@ def estimator_for(
         return NullEstimator(engine, bbox or whole)
     shape, mode = (info.height, info.width), face_mode(rig, camera, bundle)
     if made := facemap_estimator(bundle.normalisation, engine, shape, bbox):
+        if section.normalise != "per frame":
+            raise UserError(
+                f"camera.{camera}.normalise: '{section.normalise}' is not for a network of "
+                "Facemap's, which is normalised as Facemap does; leave it out"
+            )
         return made
     finder = finder_for(bundle.crop, engine, shape, mode, bbox, info.rate_hz)
     frames = max(1.0, section.normalise_s * info.rate_hz)

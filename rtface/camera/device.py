@@ -30,10 +30,16 @@ SILENT_NS = SECOND_NS
 SAME_RATE = 0.01
 #: a camera that is gone is looked for after this long, and then ever more seldom, s
 FIRST_LOOK_S, LAST_LOOK_S = 0.5, 5.0
+#: one that came back may refuse its settings so many times in a row
+MOST_REFUSED = 12
 
 
 class LinkLost(Exception):
     """The device does not answer any more; the message is the driver's."""
+
+
+class AnotherCamera(UserError):
+    """What came back gives other frames than what went."""
 
 
 class Buffer(NamedTuple):
@@ -144,6 +150,7 @@ class DeviceCamera:
         self._triggers = 0
         self._look_at_ns, self._look_after_s = 0, FIRST_LOOK_S
         self._link_open = True
+        self._refused = 0  # times in a row
         self._begin_segment()
 
     def _begin_segment(self) -> None:
@@ -267,15 +274,22 @@ class DeviceCamera:
             except BaseException:
                 link.close()
                 raise
-        except LinkLost:
+            self._refused = 0
+        except AnotherCamera:
+            raise
+        except (LinkLost, UserError) as error:
+            # one that just came back may refuse what it takes a moment later
+            self._refused = self._refused + 1 if isinstance(error, UserError) else 0
+            if self._refused > MOST_REFUSED:
+                raise
             self._look_after_s = min(2 * self._look_after_s, LAST_LOOK_S)
             self._look_at_ns = self._clock() + round(self._look_after_s * SECOND_NS)
 
     def _refuse_another(self, info: CameraInfo) -> None:
-        """Raise UserError if what came back is not what went: rings and recording have its size."""
+        """Raise AnotherCamera if what came back is not what went: rings have the size of that."""
         same = info._replace(rate_hz=self.info.rate_hz) == self.info
         if not same or abs(info.rate_hz / self.info.rate_hz - 1) > SAME_RATE:
-            raise UserError(
+            raise AnotherCamera(
                 f"camera.{self._name}: came back with {info.width}x{info.height} px, {info.bits} "
                 f"bit, {info.rate_hz:g} Hz; state width, height, pixel_format and rate_hz in the "
                 "rig file"
