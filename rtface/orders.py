@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rtface.config import Rig
-from rtface.control import Outcome
-from rtface.motion.binning import roi_area
 from rtface.process import Process
-from rtface.rigfile import AREAS, RigFile, areas_of, check_areas, read_boxes
 from rtface.rules_config import rules_of
 from rtface.types import UserError
 
@@ -132,62 +128,3 @@ def pass_arming(rig: Rig, processes: Iterable[Process], order: str, seconds: str
     ]
     if deaf:
         raise UserError(f"the tracker of {', '.join(deaf)} does not listen")
-
-
-class RigFiles:
-    """The rig files of a run, by camera, and one thread that writes into them.
-
-    A disk that hangs holds nobody up, an order to disarm least of all.
-    """
-
-    def __init__(self, rig: Rig, files: Mapping[str, RigFile]) -> None:
-        self._rig, self._files = rig, files
-        self._thread = ThreadPoolExecutor(1, "rig file")
-        self._writing: Outcome | None = None
-
-    def state(self, camera: str) -> dict[str, Any]:
-        """Return what the status says: the file, and the areas that stand in it now."""
-        file = self._files.get(camera)
-        section = (file.rig if file else self._rig).camera[camera]
-        return {"rig_file": str(file.path) if file else None, "areas": areas_of(section)}
-
-    def write(self, fields: Mapping[str, str], processes: Iterable[Process]) -> Outcome:
-        """Have areas of a camera written into its rig file.
-
-        Raises
-        ------
-        UserError
-            There is no such camera or file, the areas cannot be, or one is being written.
-        """
-        camera = fields["camera"]
-        if camera not in self._rig.camera:
-            raise UserError(
-                f"there is no camera {camera!r}; there are {', '.join(self._rig.camera)}"
-            )
-        wanted = {name: read_boxes(fields[name]) for name in AREAS if fields[name]}
-        if not wanted:
-            raise UserError(f"write_rig needs one of {', '.join(AREAS)}")
-        file = self._files.get(camera)
-        if file is None:
-            raise UserError("this run has no rig file to write to; copy the lines into one")
-        info = next(p.info for p in processes if (p.role, p.camera) == ("acquire", camera))
-        if info is None:
-            raise UserError(f"camera {camera} is not ready yet")
-        section, height, width = file.rig.camera[camera], info["height"], info["width"]
-        check_areas(section, camera, wanted, height, width)
-        for roi in wanted.get("roi", []):
-            assert section.motion is not None
-            roi_area((roi[0], roi[1], roi[2], roi[3]), height, width, section.motion.bin)
-        if self._writing is not None and not self._writing.done():
-            raise UserError(f"{file.path}: is just being written")
-        self._writing = self._thread.submit(_write, file, camera, wanted)
-        return self._writing
-
-    def close(self) -> None:
-        """Let go of the thread; what is being written is written."""
-        self._thread.shutdown(wait=False)
-
-
-def _write(file: RigFile, camera: str, wanted: dict[str, list[list[int]]]) -> dict[str, Any]:
-    backup = file.write(camera, wanted)
-    return {"file": str(file.path), "backup": str(backup)}

@@ -14,10 +14,10 @@ from typing import Any
 import zmq
 
 from rtface import platform, wire
+from rtface.adjust import Exposures, RigFiles
 from rtface.config import Rig
 from rtface.control import Control, Outcome
 from rtface.orders import (
-    RigFiles,
     masks_to_come,
     pass_arming,
     pass_masks,
@@ -84,7 +84,7 @@ class Supervisor:
         files: Mapping[str, RigFile] | None = None,
     ) -> None:
         self.rig = rig
-        self._files = RigFiles(rig, files or {})
+        self._files, self._exposures = RigFiles(rig, files or {}), Exposures(rig)
         self._page = page
         self._armed = armed
         self._may_arm = may_arm or (lambda: refuse_hazard(rig))
@@ -225,6 +225,9 @@ class Supervisor:
         elif kind == "note":
             self.notes.append(report["text"])
             self._note(report["text"])
+        elif kind == "exposure":
+            self._exposures.heard(process, report, self._recorder)
+            self._status_due = 0.0  # everybody hears of it at once
         elif kind == "masks":
             pass_masks(process, report, self.processes, self._recorder)
         elif kind == "done":
@@ -321,6 +324,8 @@ class Supervisor:
         """
         if order == "write_rig":
             return self._files.write(fields, self.processes)
+        if order == "exposure":
+            return self._exposures.ask(fields, self.processes)
         if order == "trigger":
             pass_trigger(self.rig, self.processes, fields["camera"])
         elif order in ("arm", "disarm"):

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from rtface.adjust import RigFiles
 from rtface.camera_config import SyntheticSection
 from rtface.config import load_rig
 from rtface.control import answer, told
-from rtface.orders import RigFiles
 from rtface.process import Process
 from rtface.rigfile import AREAS, RigFile, areas_of, check_areas, edited, read_boxes
 from rtface.template import TEMPLATE

@@ -9,6 +9,8 @@ export const STAGES = {
 };
 export const PUPIL = "#7fd0ff", CROP = "#9fb0c2", FIRED = "#ffb347", BAD = "#ff6b62";
 
+export const AREAS = { bbox: "#ffffff", roi: "#5fe0a8", pupil: PUPIL, running: "#ff9bd2" };
+
 export function groupOf(name) {
   const found = GROUPS.find(([start]) => name.startsWith(start));
   return found ? found[0] : "other";

@@ -2,10 +2,8 @@
 const $ = (id) => document.getElementById(id);
 
 export class Controls {
-  constructor(link, video, past) {
-    this.link = link;
-    this.video = video;
-    this.past = past;
+  constructor(link, video, past, areas) {
+    Object.assign(this, { link, video, past, areas });
     this.key = null;
     $("annotate").addEventListener("click", () => this.annotate());
     $("remark").addEventListener("keydown", (event) => { if (event.key === "Enter") this.annotate(); });
@@ -76,10 +74,11 @@ export class Controls {
     if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
     if (typing) { if (event.key === "Escape") event.target.blur(); return; }
     const press = (id) => () => { if (!$(id).disabled) $(id).click(); };
+    if (event.target.id === "picture" && this.areas.arrow(event.key, event.shiftKey)) { event.preventDefault(); return; }
     const keys = {
       " ": () => this.past.toggle(), ArrowLeft: () => this.past.step(event.shiftKey ? -10 : -1), ArrowRight: () => this.past.step(event.shiftKey ? 10 : 1),
       "+": () => this.video.zoomBy(1.25), "-": () => this.video.zoomBy(0.8), 0: press("zoom-all"), f: press("zoom-face"), t: press("trail"), n: press("names"),
-      s: press("snapshot"), a: () => $("remark").focus(), r: press("record"), d: () => { if (!$("card-loop").hidden) $("disarm").click(); }, "?": press("help-open"),
+      s: press("snapshot"), a: () => $("remark").focus(), r: press("record"), d: () => { if (!$("card-loop").hidden) $("disarm").click(); }, e: press("edit"), "?": press("help-open"),
     };
     const todo = keys[event.key] ?? keys[event.key.toLowerCase()];
     // on a button Space presses it

@@ -14,6 +14,7 @@ export class Video {
     this.meta = null;
     this.store = null;
     this.trail = this.names = false;
+    this.editor = null;             // takes the pointer and draws on top while it is on
     this.zoom = { scale: 1, x: 0.5, y: 0.5 };   // times the whole frame; middle, as parts of it
     this.dirty = true;
     this.listen();
@@ -64,6 +65,7 @@ export class Video {
     context.translate(left + k / 2, top + k / 2);
     this.drawFound(context, k);
     context.restore();
+    if (this.editor?.on) this.editor.draw(context, this.place());
   }
 
   drawFound(context, k) {
@@ -185,17 +187,19 @@ export class Video {
     this.canvas.addEventListener("pointerdown", (event) => {
       if (!this.meta) return;
       this.canvas.setPointerCapture(event.pointerId);
+      if (this.editor?.on) { this.editor.down(at(event)); return; }
       from = { ...at(event), zoom: { ...this.zoom } };
     });
     this.canvas.addEventListener("pointermove", (event) => {
+      this.editor?.move(at(event));
       if (!from) return;
       const { k } = this.place(), to = at(event);
       this.zoom.x = from.zoom.x - (to.x - from.x) / k / this.meta.camera.width;
       this.zoom.y = from.zoom.y - (to.y - from.y) / k / this.meta.camera.height;
       this.dirty = true;
     });
-    for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => { from = null; });
-    this.canvas.addEventListener("dblclick", () => this.whole());
+    for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => { from = null; this.editor?.up(); });
+    this.canvas.addEventListener("dblclick", () => { if (!this.editor?.on) this.whole(); });
   }
 
   snapshot(name) {
