@@ -99,6 +99,7 @@ class Beside:
     ) -> None:
         """Note an exposure time that was set, for this session and those to come."""
         told = {key: order[key] for key in ("camera", "asked_us", "exposure_us")}
+        told["text"] = f"{told['camera']}: {told['exposure_us']:g} us"
         self._exposures[order["camera"]] = told
         if session is not None:
             session.event("exposure", t_host_ns, **told)

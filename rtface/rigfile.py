@@ -85,8 +85,10 @@ def check_areas(
         place = AREAS[name]
         key = ".".join(("camera", camera, *place.keys))
         if name not in there:
-            why = "its masks have areas of their own" if section.motion else "not in the rig file"
-            raise UserError(f"{key}: [camera.{camera}.{place.keys[0]}] is missing, or {why}")
+            table = f"[camera.{camera}.{place.keys[0]}]"
+            masked = name == "roi" and section.motion
+            why = "its masks have areas of their own" if masked else f"there is no {table}"
+            raise UserError(f"{key}: cannot be set: {why}")
         if len(boxes) > place.most or (place.needed and not boxes):
             raise UserError(f"{key}: {len(boxes)} given; it has {place.most} at most")
         if name == "pupil" and not boxes and section.pupil and section.pupil.reflections != "auto":

@@ -77,7 +77,7 @@ def test_the_camera_says_what_it_made_of_it() -> None:
     assert camera.exposure == ExposureRange(1000.0, 1.0, 10_000.0)
     assert camera.expose(812.4).us == 812.0
     for bad in (0.0, 0.4, 10_001.0, -5.0, math.nan, math.inf, 1e12):
-        with pytest.raises(UserError, match="it takes 1 to 10000 us"):
+        with pytest.raises(UserError, match="the camera takes 1 to 10000 us"):
             camera.expose(bad)
     assert camera.exposure.us == 812.0
 

@@ -181,7 +181,7 @@ def test_areas_have_to_fit_their_camera(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=text):
             check_areas(section, "cam1", wanted, 480, 640)
     bare = SyntheticSection(kind="synthetic")
-    with pytest.raises(UserError, match="not in the rig file"):
+    with pytest.raises(UserError, match=r"there is no \[camera.cam1.pupil\]"):
         check_areas(bare, "cam1", {"pupil": [[0, 0, 16, 16]]}, 480, 640)
     spots = SyntheticSection(
         kind="synthetic", pupil={"box": [0, 0, 64, 64], "reflections": [[1, 1, 9, 9]]}

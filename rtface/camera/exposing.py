@@ -10,12 +10,12 @@ from rtface.types import ExposureRange, UserError
 DOUBTFUL = 4
 
 
-def check_exposure(exposure_us: float, limits: ExposureRange, camera: str, rate_hz: float) -> None:
+def check_exposure(exposure_us: float, limits: ExposureRange, rate_hz: float) -> None:
     """Raise UserError unless an exposure time lies within a camera's limits (False for NaN)."""
     if not limits.least_us <= exposure_us <= limits.most_us:
         raise UserError(
-            f"camera {camera}: {exposure_us:g} us is not possible; at {rate_hz:g} Hz it takes "
-            f"{limits.least_us:g} to {limits.most_us:g} us"
+            f"an exposure of {exposure_us:g} us is not possible; at {rate_hz:g} Hz the camera "
+            f"takes {limits.least_us:g} to {limits.most_us:g} us"
         )
 
 
@@ -59,7 +59,7 @@ class DeviceExposure:
         """Set it, and return what the device made of it; UserError if it does not take it."""
         if self.now is None:
             raise UserError(f"camera {self._camera}: it has no exposure time that can be set")
-        check_exposure(exposure_us, self.now, self._camera, self._rate_hz)
+        check_exposure(exposure_us, self.now, self._rate_hz)
         # automatic exposure off; how close the device comes is read back, and told
         apply(self._nodes, timed_exposure(exposure_us)[:-1], self._camera)
         name = find(self._nodes, EXPOSURE) or EXPOSURE[0]

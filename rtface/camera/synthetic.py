@@ -118,7 +118,7 @@ class SyntheticCamera:
 
     def expose(self, exposure_us: float) -> ExposureRange:
         """Expose for so long, in whole us; UserError if that is longer than a frame lasts."""
-        check_exposure(exposure_us, self.exposure, "synthetic", self.info.rate_hz)
+        check_exposure(exposure_us, self.exposure, self.info.rate_hz)
         exposure_ns = STEP_NS * round(exposure_us * 1000 / STEP_NS)
         first = self._pacer.id
         if self.state is CameraState.RUNNING:

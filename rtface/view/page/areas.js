@@ -175,7 +175,11 @@ export class Areas {
         context.lineWidth = chosen ? 2.5 : 1.5;
         context.strokeRect(left + x * k, top + y * k, w * k, h * k);
         context.font = "13px system-ui, sans-serif";
-        context.fillText(this.label(name, i), left + x * k + 5, top + y * k + 16);
+        context.save();
+        context.strokeStyle = "#000";
+        context.lineWidth = 3;
+        for (const write of ["strokeText", "fillText"]) context[write](this.label(name, i), left + x * k + 7, top + y * k + 18);
+        context.restore();
         if (!chosen) return;
         for (const cx of [x, x + w / 2, x + w]) {
           for (const cy of [y, y + h / 2, y + h]) if (cx !== x + w / 2 || cy !== y + h / 2) context.fillRect(left + cx * k - 4, top + cy * k - 4, 8, 8);

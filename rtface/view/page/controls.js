@@ -12,6 +12,8 @@ export class Controls {
     $("arm").addEventListener("click", () => this.prepareArm());
     $("arm-now").addEventListener("click", () => this.arm());
     $("arm-cancel").addEventListener("click", () => this.unprepare());
+    $("exposure-set").addEventListener("click", () => this.expose());
+    $("exposure-us").addEventListener("keydown", (event) => { if (event.key === "Enter") this.expose(); });
     $("help-open").addEventListener("click", () => $("help").showModal());
     $("help-close").addEventListener("click", () => $("help").close());
     document.addEventListener("keydown", (event) => this.key_down(event));
@@ -46,6 +48,23 @@ export class Controls {
     else this.order("record", { subject: $("subject").value.trim() }, "Recording.");
   }
 
+  // from the status: how long the camera exposes, and what it takes
+  told(camera, exposure) {
+    this.camera = camera;
+    $("exposure").hidden = !exposure;
+    if (!exposure) return;
+    const field = $("exposure-us"), round = (us) => Number(us.toPrecision(5));
+    if (document.activeElement !== field) field.value = round(exposure.us);
+    field.title = `${round(exposure.least_us)} to ${round(exposure.most_us)} \u00b5s`;
+  }
+
+  async expose() {
+    const asked = $("exposure-us").value, answer = await this.order("exposure", { camera: this.camera, us: asked });
+    if (!answer) return;
+    $("exposure-us").value = Number(answer.us.toPrecision(5));
+    this.say(`Exposed for ${$("exposure-us").value} \u00b5s${answer.us === Number(asked) ? "" : `, the nearest to ${asked}`}.`);
+  }
+
   async prepareArm() {
     const answer = await this.order("prepare_arm", {});
     if (!answer) return;
@@ -78,7 +97,7 @@ export class Controls {
     const keys = {
       " ": () => this.past.toggle(), ArrowLeft: () => this.past.step(event.shiftKey ? -10 : -1), ArrowRight: () => this.past.step(event.shiftKey ? 10 : 1),
       "+": () => this.video.zoomBy(1.25), "-": () => this.video.zoomBy(0.8), 0: press("zoom-all"), f: press("zoom-face"), t: press("trail"), n: press("names"),
-      s: press("snapshot"), a: () => $("remark").focus(), r: press("record"), d: () => { if (!$("card-loop").hidden) $("disarm").click(); }, e: press("edit"), "?": press("help-open"),
+      s: press("snapshot"), a: () => $("remark").focus(), r: press("record"), d: () => { if (!$("card-loop").hidden) $("disarm").click(); }, e: press("edit"), x: () => { if (!$("exposure").hidden) $("exposure-us").select(); }, "?": press("help-open"),
     };
     const todo = keys[event.key] ?? keys[event.key.toLowerCase()];
     // on a button Space presses it

@@ -50,7 +50,9 @@ function text(message) {
     $("rig").textContent = message.status.rig ?? "";
     document.title = message.status.rig ? `${message.status.rig} - rtface` : "rtface";
     health.show(message);
-    areas.told(camera, message.status.cameras?.[camera] ?? {});
+    const counts = message.status.cameras?.[camera] ?? {};
+    areas.told(camera, counts);
+    controls.told(camera, counts.exposure);
     showMasks(message.status.cameras?.[camera]?.masks ?? null);
   } else if (message.meta) {
     describe(message);
