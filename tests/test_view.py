@@ -9,6 +9,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import av
@@ -17,6 +18,11 @@ import pytest
 from view_cases import TOKEN, PageLike, get, read_picture, read_rows, serving
 from websockets.exceptions import ConnectionClosed
 
+from rtface.rules.expression import compile_text
+from rtface.rules.functions import Sight
+from rtface.rules.gate import Whiskers, about_whiskers, write_whiskers
+from rtface.rules.layout import layout_of
+from rtface.rules.signals import Known
 from rtface.types import BBox, CameraInfo, Ledger, Pose, Result, UserError
 from rtface.view import packet
 from rtface.view.access import Access, Asked, host_name, make_token
@@ -27,6 +33,7 @@ from rtface.view.picture import JpegEncoder
 from rtface.view.serve import Settings, serve
 from rtface.view.server import MOST_MESSAGE
 from rtface.view.viewer import PICTURES_AHEAD, Viewer
+from rtface.view.whiskers import WhiskerAngles
 
 META: dict[str, Any] = {
     "session": "0" * 16,
@@ -81,6 +88,68 @@ def test_the_last_rows_are_kept_and_travel_whole() -> None:
     assert times[:, 0].tolist() == [2, 3, 4, 5]
     assert values.tolist() == [[2, 20], [3, 30], [4, 40], [5, 50]]
     assert rows.row_bytes == 5 * 8 + 2 * 4
+
+
+def test_angles_of_whiskers_are_those_of_rules() -> None:
+    names = ["nose(tip)", "eye(front)", "mouth", "whisker(I)", "whisker(II)"]
+    assert about_whiskers("cam1", None, "m", names) is None
+    about = {
+        "base": "mouth", "points": ["whisker(I)", "whisker(II)"],
+        "axis": ["nose(tip)", "eye(front)"], "least_score": 0.3,
+    }  # fmt: skip
+    meta = {**META, "keypoints": names, "whiskers": about}
+    angles = WhiskerAngles(meta)
+    known = Known(names, layout_of({}), min_score=0.3, no_whisking="")
+    rule = compile_text("azimuth(mouth, whisker(I), whisker(II))", known)
+    sight, rng = Sight(), np.random.default_rng(3)
+    for i in range(50):
+        points = np.concatenate([rng.uniform(0, 400, (5, 2)), np.ones((5, 1))], 1)
+        points[4, 2] = 0.2 if i % 5 == 4 else 1.0  # below the score: not known
+        one = result()
+        ledger = one.ledger._replace(exposure_ns=one.ledger.exposure_ns + 10_000_000 * i)
+        told = angles(Result(i, ledger, Pose(points.astype(np.float32)), {}))
+        sight.t_s = ledger.exposure_ns * 1e-9
+        sight.points = points.astype(np.float32).tolist()
+        assert told[0] == pytest.approx(rule.read(sight), nan_ok=True, rel=1e-6)
+        assert np.isnan(told).all() == (i % 5 == 4)
+        if i % 5 != 4:
+            assert told[0] == pytest.approx(told[1:3].mean(), rel=1e-6)
+    # by hand: straight ahead of the base, at right angles to the axis, back along it
+    for at, angle in (((0, 100), 180.0), ((50, 50), 90.0), ((100, 100), 0.0)):
+        fresh = WhiskerAngles({**meta, "whiskers": {**about, "points": ["whisker(I)"]}})
+        told = fresh(posed([(0, 100), (100, 100), (50, 100), at, (9, 9)]))
+        assert np.rad2deg(told[:2]) == pytest.approx([angle, angle], abs=1e-4)
+        assert told[2:] == pytest.approx([50, 100, 0])
+    assert angles.columns[:3] == [
+        "azimuth_rad",
+        "azimuth.whisker(I)_rad",
+        "azimuth.whisker(II)_rad",
+    ]
+    none = WhiskerAngles(META)
+    assert (none.columns, len(none(result()))) == ([], 0)
+
+
+def posed(places: list[tuple[float, float]]) -> Result:
+    one = result()
+    points = np.float32([(*place, 1.0) for place in places])
+    return Result(0, one.ledger, Pose(points), {})
+
+
+def test_angles_are_told_only_of_whiskers_that_are_tracked_well(tmp_path: Path) -> None:
+    names = ["nose(tip)", "eye(front)", "mouth", "whisker(I)", "whisker(II)"]
+    path = tmp_path / "whiskers.json"
+    for found, good in (
+        (Whiskers(100, 1, 1, 0.9, 9, "m"), True),
+        (Whiskers(100, 1, 1, 0.1, 9, "m"), False),
+        (Whiskers(100, 1, 1, 0.9, 9, "another network"), False),
+    ):
+        write_whiskers(path, found)
+        told = about_whiskers("cam1", str(path), "m", names)
+        assert (told is not None) == good
+        assert about_whiskers("cam1", str(path), "m", ["mouth", "whisker(I)"]) is None
+    assert about_whiskers("cam1", str(path), "another network", names) == {
+        "base": "mouth", "points": names[3:], "axis": names[:2], "least_score": 0.3,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

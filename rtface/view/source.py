@@ -6,10 +6,13 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from rtface.event_ring import EventRingReader
 from rtface.rings import FrameRingReader, ResultRingReader
 from rtface.view import packet
 from rtface.view.picture import JpegEncoder
+from rtface.view.whiskers import WhiskerAngles
 
 #: rows that are kept for viewers that come or lag, s
 KEPT_S = 20.0
@@ -47,7 +50,8 @@ class Source:
 
     def __init__(self, camera: str, meta: Mapping[str, Any], run: int) -> None:
         self.camera, self.run = camera, run
-        self.columns = packet.columns(meta)
+        self._angles = WhiskerAngles(meta)
+        self.columns = packet.columns(meta) + self._angles.columns
         with contextlib.ExitStack() as stack:
             self._results = ResultRingReader(camera)
             stack.callback(self._results.close)
@@ -92,7 +96,8 @@ class Source:
         if results:
             self._newest = results[-1].seq
         for result in results:
-            self.rows.add(*packet.row_of(result, self.t0_ns))
+            times, values = packet.row_of(result, self.t0_ns)
+            self.rows.add(times, np.concatenate([values, self._angles(result)]))
         if self._events is not None:
             events = self._events.new()
             self.n_events += len(events)

@@ -1,5 +1,5 @@
 // Areas of the camera, drawn and dragged: the part to track, areas of motion, the eye, the treadmill.
-import { AREAS } from "./colours.js";
+import { AREAS, write } from "./colours.js";
 
 const $ = (id) => document.getElementById(id);
 const REACH = 8, LEAST = { bbox: 16, roi: 4, pupil: 8, running: 16 };    // CSS px; px of the frame
@@ -175,11 +175,7 @@ export class Areas {
         context.lineWidth = chosen ? 2.5 : 1.5;
         context.strokeRect(left + x * k, top + y * k, w * k, h * k);
         context.font = "13px system-ui, sans-serif";
-        context.save();
-        context.strokeStyle = "#000";
-        context.lineWidth = 3;
-        for (const write of ["strokeText", "fillText"]) context[write](this.label(name, i), left + x * k + 7, top + y * k + 18);
-        context.restore();
+        write(context, this.label(name, i), left + x * k + 7, top + y * k + 18);
         if (!chosen) return;
         for (const cx of [x, x + w / 2, x + w]) {
           for (const cy of [y, y + h / 2, y + h]) if (cx !== x + w / 2 || cy !== y + h / 2) context.fillRect(left + cx * k - 4, top + cy * k - 4, 8, 8);

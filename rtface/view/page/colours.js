@@ -53,3 +53,14 @@ export function resized(canvas) {
 
 // Sets a text only if it is another one: an equal text would be laid out all the same.
 export function say(element, text) { if (element.textContent !== text) element.textContent = text; }
+
+// A text that is read on any picture: with a dark edge.
+export function write(context, text, x, y) {
+  context.save();
+  context.strokeStyle = "#000";
+  context.lineWidth = 3;
+  context.setLineDash([]);
+  context.strokeText(text, x, y);
+  context.restore();
+  context.fillText(text, x, y);
+}
