@@ -55,7 +55,7 @@ def used_mb(session: Any) -> float:
     """Return what the page's objects and buffers take, MB."""
     session.send("HeapProfiler.collectGarbage")
     told = session.send("Runtime.getHeapUsage")
-    return float(told["usedSize"] + told.get("backingStorageSize", 0)) / 2**20
+    return float(told["usedSize"] + told["backingStorageSize"]) / 2**20
 
 
 def look(page: Page, program: Program, seconds: float) -> dict[str, Any]:

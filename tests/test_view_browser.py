@@ -473,7 +473,7 @@ def test_the_page_keeps_its_size(browser: Browser, mouse: tuple[Program, str]) -
             session.send("HeapProfiler.collectGarbage")
             told = session.send("Runtime.getHeapUsage")
             # what arrives stands outside the heap of JavaScript's own objects
-            return float(told["usedSize"] + told.get("backingStorageSize", 0)) / 2**20
+            return float(told["usedSize"] + told["backingStorageSize"]) / 2**20
 
         page.wait_for_timeout(6000)
         first = used_mb()

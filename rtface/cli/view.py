@@ -102,9 +102,8 @@ def view(
     def ready() -> None:
         print(f"see it at {settings.address}", file=sys.stderr)
         if elsewhere:
-            name = "HOST" if settings.address.startswith("http://127.") else host
             print(
-                f"from elsewhere: http://{name}:{port}/?token={token}\n"
+                f"from elsewhere: {settings.address_elsewhere}\n"
                 "who has the token sees everything and may record and annotate; it travels in "
                 "the clear: use it in a network that you trust, or an SSH tunnel",
                 file=sys.stderr,

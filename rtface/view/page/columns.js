@@ -1,18 +1,19 @@
 // Results as columns of pixels, each from its smallest to its largest value, and columns as pixels.
-import { EXPOSURE } from "./store.js";
+import { EXPOSURE, FRAME_ID } from "./store.js";
 
-const GAP_S = 0.1, COLOUR = 0xf3d49f;      // blue, green, red of #9fd4f3
+const COLOUR = 0xf3d49f;            // blue, green, red of #9fd4f3
 
 // Columns stand at whole multiples of perPixel in time, so that they keep their contents as they scroll.
-// Returns spans [column, smallest, largest, first, last, begins after a gap], and what is in all of them.
+// Returns spans [column, smallest, largest, first, last, begins after a gap], and what is in all of them. A gap
+// is a frame without a row, however short: lost, passed over, or one that did not come to this page.
 export function spansOf(store, column, begin, until, perPixel) {
   const k0 = Math.floor(begin / perPixel), end = store.find(until + 1e-9), spans = [];
-  let low = Infinity, high = -Infinity, last = NaN, before = -Infinity, now = null;
-  for (let row = store.find(begin - GAP_S); row < end; row++) {
-    const value = store.value(row, column), t = store.time(row, EXPOSURE);
-    if (!Number.isFinite(value)) { before = -Infinity; continue; }
-    const k = Math.floor(t / perPixel) - k0, gap = t - before > GAP_S;
-    before = t;
+  let low = Infinity, high = -Infinity, last = NaN, before = NaN, now = null;
+  for (let row = Math.max(store.oldest, store.find(begin) - 1); row < end; row++) {
+    const value = store.value(row, column), id = store.time(row, FRAME_ID);
+    if (!Number.isFinite(value)) { before = NaN; continue; }
+    const k = Math.floor(store.time(row, EXPOSURE) / perPixel) - k0, gap = id - before !== 1;
+    before = id;
     last = value;
     low = Math.min(low, value);
     high = Math.max(high, value);
