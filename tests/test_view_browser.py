@@ -133,7 +133,7 @@ def test_keypoints_are_drawn_where_the_mouse_has_them(
             page.keyboard.press(key)
             if key != "f":
                 until(page, f"window.rtface.shown.frame_seq !== {before}")
-            page.wait_for_timeout(150)
+            until(page, "window.rtface.settled")
             shown = page.evaluate("window.rtface.shown")
             true = truth.at(int(shown["frame_id"])).keypoints
             for name, colour in (("mouth", MOUTH), ("lowerlip", LOWERLIP)):

@@ -99,7 +99,7 @@ def test_areas_are_drawn_dragged_and_written(browser: Browser, rig: tuple[Progra
         expect(page.locator("#area-text")).to_have_text("as in the rig file")
         expect(page.locator("#area-write")).to_be_disabled()
         # it stands where the file says, in white
-        page.wait_for_timeout(100)
+        until(page, "window.rtface.settled")
         for x, y in ((40, 120), (360, 120), (120, 60), (120, 300)):
             assert min(page.evaluate(COLOUR_AT, [x, y])) > 200
         assert min(page.evaluate(COLOUR_AT, [25, 120])) < 200
@@ -267,10 +267,15 @@ def test_angles_of_whiskers_stand_on_the_picture(browser: Browser, tmp_path: Pat
         expect(page.locator("#lanes")).to_contain_text("azimuth, rad")
         page.keyboard.press(" ")
         expect(page.locator("#past-text")).to_contain_text("before the last", timeout=20_000)
+        kept = page.evaluate("window.rtface.kept")
+        page.locator("#scrub").fill(str(len(kept) - 1))
+        until(page, f"window.rtface.shown.frame_seq === {kept[-1]}")
+        page.locator("#picture").focus()
         checked = 0
         for _ in range(12):
+            before = page.evaluate("window.rtface.shown.frame_seq")
             page.keyboard.press("ArrowLeft")
-            page.wait_for_timeout(120)
+            until(page, f"window.rtface.shown.frame_seq < {before} && window.rtface.settled")
             values = page.evaluate("window.rtface.shown.values")
             told = dict(zip(page.evaluate("window.rtface.columns"), values, strict=True))
             if not math.isfinite(told["azimuth_rad"] or math.nan):
