@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,23 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from rtface.engine.bundle import load_bundle
+from rtface.rules.gate import FORMAT, Whiskers
+
+#: a rig with areas, and whiskers of which it is said that they are tracked well
+RIG = """\
+[camera.cam1]
+kind = "synthetic"
+width = 640
+height = 480
+rate_hz = 25.0
+seed = 7
+bbox = [20, 20, 560, 430]
+whiskers = "whiskers.json"
+[camera.cam1.motion]
+roi = [[150, 180, 200, 150]]
+[camera.cam1.pupil]
+"""
 OUT = Path(__file__).parent / "pictures"
 RTFACE = Path(sys.executable).parent / "rtface"
 PORT = 8799
@@ -66,6 +84,12 @@ def take(page: Page, name: str) -> None:
         small.save(OUT / f"view-{name}.webp", quality=78, method=6)
 
 
+def proof() -> dict[str, object]:
+    """Return what `rtface calibrate whiskers` writes of whiskers that are tracked well."""
+    good = Whiskers(100.0, 1.0, 1.0, 0.9, 9.0, load_bundle("default").sha256)
+    return {"format": FORMAT, **good._asdict()}
+
+
 def main() -> None:
     path = shutil.which("chromium") or shutil.which("google-chrome")
     demo = ["demo", "--view-port", str(PORT)]
@@ -86,6 +110,18 @@ def main() -> None:
                 page.wait_for_timeout(60)
             page.wait_for_timeout(500)
             take(page, "paused")
+        rig = Path(folder) / "rig.toml"
+        rig.write_text(RIG)
+        (Path(folder) / "whiskers.json").write_text(json.dumps(proof()))
+        with page_of(browser, "run", str(rig), "--view", "--view-port", str(PORT)) as page:
+            until(page, "window.rtface?.drawn > 60")
+            page.wait_for_timeout(9_000)
+            for key in ("f", "e"):
+                page.keyboard.press(key)
+            page.locator("#area").select_option("roi 0")
+            page.locator("#area-lines-open").click()
+            page.wait_for_timeout(500)
+            take(page, "areas")
         with page_of(browser, *demo, "--rate", "25", "--closed-loop") as page:
             until(page, "document.getElementById('badge-arm').textContent === 'ARMED'")
             page.wait_for_timeout(25_000)

@@ -104,8 +104,8 @@ def view(
         if elsewhere:
             print(
                 f"from elsewhere: {settings.address_elsewhere}\n"
-                "who has the token sees everything and may record and annotate; it travels in "
-                "the clear: use it in a network that you trust, or an SSH tunnel",
+                "who has the token sees everything and may record, annotate and set the exposure; "
+                "it travels in the clear: use it in a network that you trust, or an SSH tunnel",
                 file=sys.stderr,
             )
         if open_it:
