@@ -36,6 +36,8 @@ seed = 7
 bbox = [20, 20, 560, 430]
 whiskers = "whiskers.json"
 [camera.cam1.motion]
+bin = 8
+fit_s = 4.0
 roi = [[150, 180, 200, 150]]
 [camera.cam1.pupil]
 """
@@ -76,9 +78,14 @@ def until(page: Page, expression: str) -> None:
     raise SystemExit(f"{expression}: not within a minute")
 
 
-def take(page: Page, name: str) -> None:
-    """Write docs/pictures/view-NAME.webp."""
+QUIET = "document.querySelectorAll('#findings li').length === 0"
+LOSSES = "document.getElementById('findings').textContent.includes('passed over')"
+
+
+def take(page: Page, name: str, when: str = "true") -> None:
+    """Write docs/pictures/view-NAME.webp as soon as a condition holds."""
     OUT.mkdir(exist_ok=True)
+    until(page, when)
     with Image.open(io.BytesIO(page.screenshot())) as picture:
         small = picture.convert("RGB").resize((1200, 750), Image.Resampling.LANCZOS)
         small.save(OUT / f"view-{name}.webp", quality=78, method=6)
@@ -101,7 +108,7 @@ def main() -> None:
         ) as page:
             until(page, "document.getElementById('masks').naturalWidth > 0")
             page.wait_for_timeout(11_000)
-            take(page, "live")
+            take(page, "live", QUIET)
             for key in (" ", "f", "n", "t"):
                 page.keyboard.press(key)
             until(page, "window.rtface.kept.length > 0")
@@ -109,27 +116,26 @@ def main() -> None:
                 page.keyboard.press("ArrowLeft")
                 page.wait_for_timeout(60)
             page.wait_for_timeout(500)
-            take(page, "paused")
+            take(page, "paused", QUIET)
         rig = Path(folder) / "rig.toml"
         rig.write_text(RIG)
         (Path(folder) / "whiskers.json").write_text(json.dumps(proof()))
         with page_of(browser, "run", str(rig), "--view", "--view-port", str(PORT)) as page:
             until(page, "window.rtface?.drawn > 60")
-            page.wait_for_timeout(9_000)
-            for key in ("f", "e"):
-                page.keyboard.press(key)
+            page.keyboard.press("e")
             page.locator("#area").select_option("roi 0")
+            page.locator("#area-width").fill("220")
             page.locator("#area-lines-open").click()
-            page.wait_for_timeout(500)
-            take(page, "areas")
+            page.wait_for_timeout(9_000)
+            take(page, "areas", QUIET)
         with page_of(browser, *demo, "--rate", "25", "--closed-loop") as page:
             until(page, "document.getElementById('badge-arm').textContent === 'ARMED'")
             page.wait_for_timeout(25_000)
-            take(page, "armed")
+            take(page, "armed", QUIET)
         with page_of(browser, *demo, "--rate", "600") as page:
-            until(page, "document.querySelectorAll('#findings li').length > 0")
+            until(page, LOSSES)
             page.wait_for_timeout(7_000)
-            take(page, "trouble")
+            take(page, "trouble", LOSSES)
         with page_of(
             browser, "view", "--port", str(PORT), "--control", "tcp://127.0.0.1:9"
         ) as page:

@@ -30,17 +30,19 @@ export function spansOf(store, column, begin, until, perPixel) {
 // Stroking a path of as many corners takes ten times as long where no graphics card does it.
 export function paint(pixels, width, spans, y, thick) {
   let before = null;
-  for (const [k, smallest, largest, first, last, gap] of spans) {
+  for (let i = 0; i < spans.length; i++) {
+    const [k, smallest, largest, first, last, gap] = spans[i];
     let top = y(largest), bottom = y(smallest);
     if (before && !gap) {
       const from = before.y, to = y(first), n = k - before.k;
-      for (let i = 1; i < n; i++) {          // fewer results than pixels: a line between them
-        const a = from + ((to - from) * (i - 0.5)) / n, b = from + ((to - from) * (i + 0.5)) / n;
-        upright(pixels, width, before.k + i, Math.min(a, b), Math.max(a, b), thick);
+      for (let j = 1; j < n; j++) {          // fewer results than pixels: a line between them
+        const a = from + ((to - from) * (j - 0.5)) / n, b = from + ((to - from) * (j + 0.5)) / n;
+        upright(pixels, width, before.k + j, Math.min(a, b), Math.max(a, b), thick);
       }
       if (n === 1) { top = Math.min(top, from); bottom = Math.max(bottom, from); }
     }
-    upright(pixels, width, k, top, bottom, thick);
+    const alone = gap && (spans[i + 1]?.[5] ?? true);        // between gaps: a dot that is seen
+    for (let side = 0; side <= (alone ? 1 : 0); side++) upright(pixels, width, k + side, top, bottom, alone ? 2 * thick : thick);
     before = { k, y: y(last) };
   }
 }
