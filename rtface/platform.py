@@ -12,6 +12,7 @@ import mmap
 import os
 import platform as _platform
 import select
+import socket
 import sys
 import tempfile
 import threading
@@ -309,6 +310,14 @@ def step_back(by: int = 5) -> None:
     """Let other processes of the machine go first when they want the same core (``nice``)."""
     if sys.platform != "win32":
         os.nice(by)
+
+
+def claim_port(listener: socket.socket) -> None:
+    """Let a socket bind a port that was in use until just now, and nobody else's that is."""
+    if sys.platform == "win32":  # there SO_REUSEADDR takes ports from others
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def store_barrier() -> None:

@@ -42,6 +42,7 @@ class Process:
     state: str = "starting"
     armed: bool = False  # its camera exposes, or waits for triggers
     counts: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] | None = None  # what it said when it was ready
     error: str | None = None
 
     @property

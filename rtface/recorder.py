@@ -176,6 +176,11 @@ class Recorder:
             with self._disk():
                 self._session.event("annotation", t_host_ns, text=text)
 
+    def exposure(self, order: dict[str, Any], t_host_ns: int) -> None:
+        """Note that a camera exposes for another time, in this session and in those to come."""
+        with self._disk():
+            self._beside.exposure(self._session, order, t_host_ns)
+
     def masks(self, order: dict[str, Any], t_host_ns: int) -> None:
         """Keep masks that were made in the run, in this session and in those to come."""
         with self._disk():

@@ -28,6 +28,7 @@ from rtface.publish import Publisher
 from rtface.realtime import take_realtime
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
+from rtface.rules.gate import about_whiskers
 from rtface.rules_config import rules_of
 from rtface.stages.make import Stages, make_stages
 from rtface.stages.motion import MotionStage
@@ -115,6 +116,9 @@ def describe(
         "clock": "perf_counter_ns of the machine that runs rtface",
         "signals": lengths,
         **stages.about(),
+        "whiskers": about_whiskers(
+            camera, rig.camera[camera].whiskers, bundle.sha256, bundle.names
+        ),
         "rules": loop and loop.about(),
         "topics": [
             wire.pose_topic(camera),

@@ -168,6 +168,7 @@ def run(
     from rtface.camera_config import VideoSection
     from rtface.config import Rig, load_rig
     from rtface.join import join_rigs
+    from rtface.rigfile import RigFile
     from rtface.run import run_rig
     from rtface.show import summary
     from rtface.terminal import StatusLine, say
@@ -193,6 +194,7 @@ def run(
         line.show(supervisor.status())
 
     owners = {camera: path for path, one in rigs for camera in one.camera}
+    on_disk = [RigFile(path, one) for path, one in rigs]
     with naming(" and ".join(str(path) for path in files), owners), StatusLine() as line:
         supervisor = run_rig(
             rig,
@@ -204,6 +206,7 @@ def run(
             armed=armed,
             may_arm=lambda: require_accepted(rigs),
             page=page,
+            files={camera: file for file in on_disk for camera in file.rig.camera},
         )
     say(summary(supervisor.status(), supervisor.unclean))
     _end(supervisor)
