@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import queue
 import secrets
 import time
@@ -15,6 +14,7 @@ import zmq
 
 from rtface import platform, wire
 from rtface.adjust import Exposures, RigFiles
+from rtface.children import RECORD_GRACE_S, Children
 from rtface.config import Rig
 from rtface.control import Control, Outcome
 from rtface.orders import (
@@ -26,7 +26,7 @@ from rtface.orders import (
     pass_trigger,
     refuse_hazard,
 )
-from rtface.process import ENDED, ChildDied, Process, Reports, spawn
+from rtface.process import ChildDied, Process
 from rtface.publish import bind
 from rtface.rigfile import RigFile
 from rtface.types import UserError
@@ -34,10 +34,6 @@ from rtface.watch import CameraWatch
 
 READY_TIMEOUT_S = 60.0
 STATUS_EVERY_S = 1.0
-#: a child that has not ended this long after it was told to is killed, s
-STOP_GRACE_S = 1.5
-#: the recorder has longer: what is still in the rings has to be written
-RECORD_GRACE_S = 10.0
 TURN_S = 0.05
 
 
@@ -66,8 +62,6 @@ class Supervisor:
     ----------
     session : str
         16 hex digits, new for each run.
-    unclean : int
-        Children that had to be killed.
     faults : list of str
         What went wrong and did not end the run: the recorder died, or could not go on.
     notes : list of str
@@ -91,13 +85,9 @@ class Supervisor:
         self.faults: list[str] = []
         self.notes: list[str] = []
         self._label = label or {}
-        self._recorder: Process | None = None
         self._recorded = False  # once the recorder was ready its end does not end the run
         self.session = secrets.token_hex(8)
-        self.unclean = 0
-        self.processes: list[Process] = []
-        self._reports: Reports = queue.SimpleQueue()
-        self._wakes: list[int] = []
+        self._children = Children()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control: Control | None = None
         self._status_socket: zmq.Socket[bytes] | None = None
@@ -135,38 +125,8 @@ class Supervisor:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.PUB)
         bind(socket, stream.host, stream.status_port, "status")
         self._status_socket = socket
-        self._spawn_all()
+        self._children.start(self.rig, self.session, self._armed, self._label, self._page)
         return self._until_running(stop_asked, on_turn)
-
-    def _spawn_all(self) -> None:
-        """Start every process of the run."""
-        rig_map = self.rig.model_dump(mode="json")
-        for camera in self.rig.camera:
-            wake = platform.Wake.make_descriptor()
-            if wake is not None:
-                self._wakes.append(wake)
-            for role in ("acquire", "track"):
-                job = {"rig": rig_map, "camera": camera, "session": self.session, "wake": wake}
-                job["armed"] = self._armed
-                process = spawn(role, camera, job, self._reports)
-                self.processes.append(process)
-            if masks := masks_to_come(self.rig, camera, self.session):
-                job = {"rig": rig_map, "camera": camera, "session": self.session, "wake": None}
-                job["out"] = str(masks)
-                self.processes.append(spawn("warm", camera, job, self._reports))
-        if self.rig.record.folder is not None:
-            job = {
-                "rig": rig_map,
-                "session": self.session,
-                "root": self.rig.record.folder,
-                "wake": None,
-                **self._label,
-            }
-            self._recorder = spawn("record", "", job, self._reports)
-            self.processes.append(self._recorder)
-        if self._page:
-            job = {"settings": self._page, "wake": None}
-            self.processes.append(spawn("view", "", job, self._reports))
 
     def _until_running(
         self, stop_asked: Callable[[], bool], on_turn: Callable[[Supervisor], None]
@@ -188,7 +148,7 @@ class Supervisor:
         needed = [process for process in self.processes if process.role != "view"]
         if not wait_for(lambda process: process.state != "starting", needed):
             return False
-        acquires = [process for process in self.processes if process.role == "acquire"]
+        acquires = self._children.of("acquire")
         for process in acquires:
             process.order("go")
         if not wait_for(lambda process: process.armed, acquires):
@@ -201,7 +161,7 @@ class Supervisor:
         """Digest what children said; raise if one of them failed."""
         while True:
             try:
-                process, report = self._reports.get_nowait()
+                process, report = self._children.reports.get_nowait()
             except queue.Empty:
                 return
             if report is None:
@@ -272,14 +232,28 @@ class Supervisor:
         raise ChildDied(f"{why}; the run was stopped")
 
     @property
+    def processes(self) -> list[Process]:
+        """Every process of the run."""
+        return self._children.all
+
+    @property
+    def _recorder(self) -> Process | None:
+        return self._children.recorder
+
+    @property
+    def unclean(self) -> int:
+        """Children that had to be killed."""
+        return self._children.unclean
+
+    @property
     def page(self) -> Process | None:
         """The process of the live page, if there is one."""
-        return next((p for p in self.processes if p.role == "view"), None)
+        return next(iter(self._children.of("view")), None)
 
     @property
     def ended(self) -> bool:
         """Whether every child has ended on its own (a video that is not looped)."""
-        streams = [p for p in self.processes if p.role in ("acquire", "track")]
+        streams = self._children.of("acquire", "track")
         return all(p.state == "ended" for p in streams)
 
     def turn(self) -> bool:
@@ -372,25 +346,7 @@ class Supervisor:
         if not self._context.closed:
             self._lifecycle = "failed" if failed else "stopping"
             self.publish_status()
-            deadline = time.monotonic() + STOP_GRACE_S
-            acquires = [p for p in self.processes if p.role == "acquire"]
-            others = [p for p in self.processes if p is not self._recorder]
-            first = [p for p in others if p.role in ("acquire", "view")]
-            # Acquisition first: that closes its ring, and a tracker which has read a closed ring
-            # to its end stops with exact counts.
-            for process in self.processes:
-                if process.state == "starting":  # nothing in it is worth waiting for
-                    process.kill()
-            _order_stop(others if failed else first)
-            self._wait_for(acquires, deadline - 0.7)
-            self._wait_for(others, deadline - 0.4)
-            _order_stop(others)
-            self._wait_for(others, deadline)
-            self._kill_the_rest(others)
-            # the recorder last: it takes what the others left in their rings
-            _order_stop(self.processes)
-            self._wait_for(self.processes, time.monotonic() + RECORD_GRACE_S)
-            self._kill_the_rest(self.processes)
+            self._children.end(failed, self._listen)
             if self._recorder and self._recorder.state == "killed" and self._recorded:
                 self.faults.append(
                     f"the recorder was not done after {RECORD_GRACE_S:.0f} s and was killed; "
@@ -403,8 +359,7 @@ class Supervisor:
             for camera in self.rig.camera:
                 if masks := masks_to_come(self.rig, camera, self.session):
                     masks.unlink(missing_ok=True)
-            for descriptor in self._wakes:
-                os.close(descriptor)
+            self._children.close()
             if self._control:
                 self._control.close()
             if self._status_socket:
@@ -412,24 +367,10 @@ class Supervisor:
             self._context.term()
             self._files.close()
 
-    def _kill_the_rest(self, processes: list[Process]) -> None:
-        for process in processes:
-            if process.popen.poll() is None:
-                self.unclean += process.role != "view"  # that one may hang on a browser
-                process.kill()
-
-    def _wait_for(self, processes: list[Process], deadline: float) -> None:
-        """Wait until these have ended and all they said was heard."""
-        while time.monotonic() < deadline and any(p.state not in ENDED for p in processes):
-            # while stopping, the end of a child is no news
-            with contextlib.suppress(ChildDied, UserError):
-                self._take_reports()
-                time.sleep(0.005)
-
-
-def _order_stop(processes: list[Process]) -> None:
-    for process in processes:
-        process.order("stop")
+    def _listen(self) -> None:
+        """Hear what children say while they end, which is no news."""
+        with contextlib.suppress(ChildDied, UserError):
+            self._take_reports()
 
 
 def run_rig(
