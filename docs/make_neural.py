@@ -21,7 +21,7 @@ def main() -> None:
     one = prepare(made.behaviour, made.activity, settings)[0]
     found = explain(one.data, group_masks(made.behaviour, len(settings.taus_s)))
     data = one.data
-    possible = peers(data.target, data.times_s, data.split, data.gap_s)
+    possible = peers(data.target, data.split)
     title = "What explains a simulated session"
     rows = write_report(OUT, title, found, one, made.behaviour, made.activity, settings, possible)
     for line in summary(rows):

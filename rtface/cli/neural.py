@@ -116,7 +116,7 @@ def explain(
             found = explain_data(one.data, groups, moved)
         data = one.data
         with progress_bar("peers") as moved:
-            possible = peers(data.target, data.times_s, data.split, data.gap_s, moved)
+            possible = peers(data.target, data.split, moved)
         title = f"What explains {Path(loaded.data.activity).name}"
         rows = write_report(
             folder,
@@ -149,7 +149,7 @@ def _fit_linear(loaded: Loaded, count: int, low_rank: bool, out: Path) -> None:
         with progress_bar("control") as moved:
             control = data.scores(rank=rank, shuffled=True, on_progress=moved)
         with progress_bar("peers") as moved:
-            possible = peers(data.target, data.times_s, data.split, data.gap_s, moved)
+            possible = peers(data.target, data.split, moved)
         mean, shuffled = mean_interval(scores, {0: 1.0}), mean_interval(control, {0: 1.0})
         part = share(scores.explained[0], possible)
         where = f"plane {i}: " if len(planes) > 1 else ""

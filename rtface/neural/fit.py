@@ -14,7 +14,7 @@ from rtface.neural.crossvalidate import Target
 from rtface.neural.design import design, scaling
 from rtface.neural.filters import TAUS_S
 from rtface.neural.model import Common, Linear
-from rtface.neural.penalty import choose_penalties, covariance, one_for_all
+from rtface.neural.penalty import choose_penalties, one_for_all
 from rtface.neural.regression import inputs, low_rank, ridge
 from rtface.neural.sampling import meet_planes
 from rtface.neural.scores import Data
@@ -71,7 +71,7 @@ def prepare(behaviour: Behaviour, activity: Activity, settings: Settings) -> lis
         usable = units[known.usable[units]]
         target = Target(activity.values, usable, known, meeting.samples)
         parts = split(times_s, settings.n_folds, gap_s=settings.gap_s)
-        data = Data(x, target, times_s, parts, settings.gap_s)
+        data = Data(x, target, times_s, parts)
         found.append(Prepared(data, mean, std, meeting.samples))
     return found
 
@@ -150,9 +150,11 @@ def _of_components(
     found = components(target, count)
     times_s = prepared[0].data.times_s[np.searchsorted(prepared[0].samples, together)]
     folds = split(times_s, settings.n_folds, gap_s=settings.gap_s)
-    penalties = choose_penalties(x, found.traces, times_s, folds, settings.gap_s)
+    penalties = choose_penalties(x, found.traces, folds)
     known = inputs(x)
-    weights = ridge(known, covariance(x, found.traces, np.ones(len(x), bool)).xy, penalties)
+    off = found.traces - found.traces.mean(0)
+    xy = (x - known.mean.astype(np.float32)).T @ off / np.float32(len(x))
+    weights = ridge(known, xy.astype(np.float64), penalties)
     order = np.argsort(np.argsort(units))
     readout = found.directions[order].T.astype(np.float64)  # in the order of the planes
     return weights.T, -(known.mean @ weights), readout
@@ -168,6 +170,6 @@ def _of_rank(prepared: Sequence[Prepared], rank: int) -> tuple[Floats, Floats, F
             parts.append((off.T @ (y - y.mean(0))).astype(np.float64) / len(off))
     first_plane = prepared[0].data
     x, y = first_plane.x, first_plane.target.sample()
-    chosen = choose_penalties(x, y, first_plane.times_s, first_plane.split, first_plane.gap_s)
+    chosen = choose_penalties(x, y, first_plane.split)
     first, second = low_rank(known, np.concatenate(parts, 1), one_for_all(chosen), rank)
     return first.T, -(known.mean @ first), second

@@ -67,7 +67,7 @@ def _look(
     data = prepared.data
     step = -(-len(data.target.units) // LOOKED_AT)
     few = data.target._replace(units=data.target.units[::step])
-    seen = held_out(data.x, few, data.times_s, data.split, data.gap_s)
+    seen = held_out(data.x, few, data.split)
     first = data.split.chunk[seen.rows] == data.split.chunk[seen.rows[0]]  # one stretch of time
     figures.draw_raster(
         folder / "raster.png",

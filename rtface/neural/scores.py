@@ -36,14 +36,12 @@ class Data(NamedTuple):
     target : Target
     times_s : ndarray (R,)
     split : Split
-    gap_s : float
     """
 
     x: Float32Array
     target: Target
     times_s: Floats
     split: Split
-    gap_s: float
 
     def scores(
         self,
@@ -57,9 +55,7 @@ class Data(NamedTuple):
         return crossvalidate(
             self.x,
             self.target,
-            self.times_s,
             self.split,
-            self.gap_s,
             subsets,
             rank,
             len(self.x) // 2 if shuffled else 0,
@@ -124,9 +120,7 @@ def _combined(scores: Scores, weights: Mapping[int, float], units: Ints | slice)
 
 def peers(
     target: Target,
-    times_s: Floats,
     split: Split,
-    gap_s: float,
     on_progress: Progress = lambda _done, _total: None,
 ) -> Floats:
     """Return (n,): how much of each unit is explained by the units of the other half.
@@ -145,9 +139,7 @@ def peers(
         seen = components(target._replace(units=target.units[one]), count)
         judged = target._replace(units=target.units[other])
         every = {"peers": np.ones(seen.traces.shape[1], bool)}
-        scores = crossvalidate(
-            seen.traces, judged, times_s, split, gap_s, every, on_progress=on_progress
-        )
+        scores = crossvalidate(seen.traces, judged, split, every, on_progress=on_progress)
         found[other] = scores.explained[0]
     return found
 
