@@ -20,10 +20,10 @@ from rtface.neural.behaviour import make_behaviour, read_behaviour
 from rtface.neural.bundle import Bundle, load_bundle, save_bundle
 from rtface.neural.columns import PUPIL as PLACES
 from rtface.neural.columns import Column, Gather, group_of
-from rtface.neural.design import scaling
 from rtface.neural.fit import Settings, fit_linear, prepare
 from rtface.neural.model import Common, Keypoints
 from rtface.neural.network import Network
+from rtface.neural.scaling import scaling
 from rtface.neural.simulate import POINTS, responses, simulate
 from rtface.pupil.record import FIELDS
 from rtface.retrigger import redecide
@@ -107,10 +107,10 @@ def test_a_network_frame_by_frame_is_the_same_as_offline_through_lost_frames() -
     behaviour = make_behaviour(
         behaviour.t_ns[keep], behaviour.times_s[keep], behaviour.values[keep], behaviour.columns
     )
-    mean, std = scaling(behaviour)
+    scaled_by = scaling(behaviour)
     outputs = tuple(f"component{i}" for i in range(5))
-    common = Common(behaviour.columns, mean, std, outputs, 0.0, None)
-    model = Keypoints(common, network(len(mean), 5), 20_000_000)
+    common = Common(behaviour.columns, scaled_by, outputs, 0.0, None)
+    model = Keypoints(common, network(len(behaviour.columns), 5), 20_000_000)
     stream = model.stream()
     both = zip(behaviour.t_ns.tolist(), behaviour.values, strict=True)
     live = np.stack([stream(t_ns, x).copy() for t_ns, x in both])
@@ -121,20 +121,20 @@ def test_a_network_frame_by_frame_is_the_same_as_offline_through_lost_frames() -
 
 def test_a_network_of_another_frame_rate_is_refused() -> None:
     behaviour = simulate(seconds=20, per_region=1).behaviour
-    mean, std = scaling(behaviour)
-    common = Common(behaviour.columns, mean, std, ("a",), 0.0, None)
-    Keypoints(common, network(len(mean), 1), 20_100_000).run(behaviour)
+    scaled_by = scaling(behaviour)
+    common = Common(behaviour.columns, scaled_by, ("a",), 0.0, None)
+    Keypoints(common, network(len(behaviour.columns), 1), 20_100_000).run(behaviour)
     with pytest.raises(UserError, match=r"is of 100\.0 frames/s and these are 50\.0"):
-        Keypoints(common, network(len(mean), 1), 10_000_000).run(behaviour)
+        Keypoints(common, network(len(behaviour.columns), 1), 10_000_000).run(behaviour)
 
 
 @pytest.mark.parametrize("back_ns", [0, 1_000_000, 70_000_000])
 def test_a_clock_that_is_set_back_spoils_nothing(fitted: Any, back_ns: int) -> None:
     made, bundle = fitted
     behaviour = made.behaviour
-    mean, std = scaling(behaviour)
-    common = Common(behaviour.columns, mean, std, ("a", "b"), 0.0, None)
-    for model in (bundle.model, Keypoints(common, network(len(mean), 2), 20_000_000)):
+    scaled_by = scaling(behaviour)
+    common = Common(behaviour.columns, scaled_by, ("a", "b"), 0.0, None)
+    for model in (bundle.model, Keypoints(common, network(len(behaviour.columns), 2), 20_000_000)):
         t_ns = behaviour.t_ns[:400].copy()
         t_ns[200:] -= t_ns[200] - t_ns[199] + back_ns
         stream = model.stream()
@@ -150,13 +150,13 @@ def test_a_clock_that_is_set_back_spoils_nothing(fitted: Any, back_ns: int) -> N
 
 def test_the_cost_of_a_sample_does_not_grow_with_the_past() -> None:
     behaviour = simulate(seconds=40, per_region=1).behaviour
-    mean, std = scaling(behaviour)
-    common = Common(behaviour.columns, mean, std, ("a",), 0.0, None)
-    stream = Keypoints(common, network(len(mean), 1), 20_000_000).stream()
+    scaled_by = scaling(behaviour)
+    common = Common(behaviour.columns, scaled_by, ("a",), 0.0, None)
+    stream = Keypoints(common, network(len(behaviour.columns), 1), 20_000_000).stream()
     for t_ns, x in zip(behaviour.t_ns.tolist(), behaviour.values, strict=True):
         stream(t_ns, x)
     kept = [value for value in vars(stream).values() if isinstance(value, np.ndarray)]
-    assert sum(value.size for value in kept) < 2 * 41 * len(mean) + 200
+    assert sum(value.size for value in kept) < 2 * 41 * len(behaviour.columns) + 200
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_motion_components_have_to_be_of_the_same_masks(tmp_path: Path) -> None:
     behaviour = simulate(seconds=40, per_region=1).behaviour
     columns = tuple(Column(f"motion.full[{i}]", "motion") for i in range(len(behaviour.columns)))
     other = make_behaviour(behaviour.t_ns, behaviour.times_s, behaviour.values, columns)
-    mean, std = scaling(other)
-    common = Common(columns, mean, std, ("a",), 0.0, "ab" * 32)
+    scaled_by = scaling(other)
+    common = Common(columns, scaled_by, ("a",), 0.0, "ab" * 32)
     from rtface.neural.model import Linear
 
     weights = np.ones((1, len(columns)), np.float32)

@@ -217,9 +217,9 @@ def _import(loaded: Loaded, weights: Path, animal: int | None, out: Path) -> Non
     import numpy as np
 
     from rtface.neural.bundle import check_shapes, save_bundle
-    from rtface.neural.design import scaling
     from rtface.neural.model import Common, Keypoints
     from rtface.neural.network import read_network
+    from rtface.neural.scaling import scaling
 
     network = read_network(weights, animal)
     if loaded.data.keypoints is None or loaded.data.inputs != ("keypoints",):
@@ -227,11 +227,10 @@ def _import(loaded: Loaded, weights: Path, animal: int | None, out: Path) -> Non
             f"{weights}: says not which keypoints it takes; name them in its order: inputs = "
             '["keypoints"] and keypoints = [...]'
         )
-    mean, std = scaling(loaded.behaviour)
     period_ns = int(np.median(np.diff(loaded.behaviour.t_ns)))
     lag_s = network.taps // 2 * period_ns * 1e-9 + loaded.data.patience_s
     names = tuple(f"output{i}" for i in range(network.readout.shape[1]))
-    common = Common(loaded.behaviour.columns, mean, std, names, lag_s, loaded.masks)
+    common = Common(loaded.behaviour.columns, scaling(loaded.behaviour), names, lag_s, loaded.masks)
     check_shapes(weights, network.mix.shape[0], len(names), common)
     model = Keypoints(common, network, period_ns)
     told = {"fitted": None, "model": "facemap", "weights": weights.name}

@@ -11,12 +11,13 @@ from rtface.neural.activity import Activity, Floats, Ints, moments
 from rtface.neural.behaviour import Behaviour
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Target
-from rtface.neural.design import design, scaling
+from rtface.neural.design import design
 from rtface.neural.filters import TAUS_S
 from rtface.neural.model import Common, Linear
 from rtface.neural.penalty import choose_penalties, one_for_all
 from rtface.neural.regression import inputs, low_rank, ridge
 from rtface.neural.sampling import meet_planes
+from rtface.neural.scaling import Scaling, scaling
 from rtface.neural.scores import Data
 from rtface.neural.splits import GAP_S, N_FOLDS, split
 from rtface.types import Float32Array
@@ -48,8 +49,7 @@ class Prepared(NamedTuple):
     """Data of one plane: see ``Data``; the columns' scaling; the plane's samples."""
 
     data: Data
-    mean: Floats
-    std: Floats
+    scaling: Scaling
     samples: Ints
 
 
@@ -62,17 +62,17 @@ def prepare(behaviour: Behaviour, activity: Activity, settings: Settings) -> lis
         Clocks have no time in common, a column never changes, it is too short ...
     """
     meetings = list(meet_planes(behaviour, activity, settings.patience_s))
-    mean, std = scaling(behaviour)
+    scaled_by = scaling(behaviour)
     found = []
     for units, meeting in meetings:
-        x = design(behaviour, mean, std, settings.taus_s, meeting)
+        x = design(behaviour, scaled_by, settings.taus_s, meeting)
         times_s = activity.times_s[meeting.samples]
         known = moments(activity, meeting.samples)
         usable = units[known.usable[units]]
         target = Target(activity.values, usable, known, meeting.samples)
         parts = split(times_s, settings.n_folds, gap_s=settings.gap_s)
         data = Data(x, target, times_s, parts)
-        found.append(Prepared(data, mean, std, meeting.samples))
+        found.append(Prepared(data, scaled_by, meeting.samples))
     return found
 
 
@@ -122,8 +122,7 @@ def fit_linear(
     word = "component" if rank is None else "direction"
     common = Common(
         behaviour.columns,
-        prepared[0].mean,
-        prepared[0].std,
+        prepared[0].scaling,
         tuple(f"{word}{i}" for i in range(n)),
         settings.patience_s,
         masks,

@@ -11,11 +11,11 @@ from rtface.neural.activity import BLOCK, Activity, Floats, Ints, Moments, momen
 from rtface.neural.behaviour import Behaviour, check_overlap
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Progress, Target
-from rtface.neural.design import scaling
 from rtface.neural.fit import Settings
 from rtface.neural.model import Common, Keypoints, even
 from rtface.neural.network import read_network
 from rtface.neural.sampling import MOST_PERIODS
+from rtface.neural.scaling import scaling
 from rtface.types import Float32Array, UserError
 
 #: fewer samples than this are no ten stretches
@@ -70,12 +70,12 @@ def fit_keypoints(
     except ImportError:
         raise UserError('training needs PyTorch; pip install "rtface[train]"') from None
     check_overlap(behaviour, activity)
-    mean, std = scaling(behaviour)
+    scaled_by = scaling(behaviour)
     ahead = train.TAPS // 2 if ahead is None else ahead
     period_ns = int(np.median(np.diff(behaviour.t_ns)))
     names = tuple(f"component{i}" for i in range(count))
     lag_s = ahead * period_ns * 1e-9 + settings.patience_s
-    common = Common(behaviour.columns, mean, std, names, lag_s, masks)
+    common = Common(behaviour.columns, scaled_by, names, lag_s, masks)
     x, frames = even(behaviour, common, period_ns)
     known = np.isfinite(behaviour.times_s)
     x_times_s = np.interp(np.arange(len(x)), frames[known], behaviour.times_s[known])
