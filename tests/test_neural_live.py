@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -229,8 +230,17 @@ light_step = 10
 CAMERA = 'kind = "synthetic"\nwidth = 320\nheight = 240\nrate_hz = 50.0\nexposure_us = 1000.0\n'
 
 
-def neurons_of(folder: Path) -> None:
-    """Write what a microscope beside a session would have: sync pulses, and neurons of the nose."""
+def nose_of(camera: Any) -> dict[str, np.ndarray]:
+    """What moves the neurons of each region: here the nose."""
+    return {"face": camera.keypoints()[:, camera.names.index("nose(tip)"), 1].astype(float)}
+
+
+def neurons_of(
+    folder: Path,
+    traces_of: Callable[[Any], dict[str, np.ndarray]] = nose_of,
+    lines: str = 'keypoints = ["nose(tip)", "mouth"]',
+) -> None:
+    """Write what a microscope beside a session would have: sync pulses, 30 neurons a region."""
     session_folder = only_session(folder)
     with rtface.open_session(session_folder) as session:
         camera = session.cameras["cam1"]
@@ -238,26 +248,33 @@ def neurons_of(folder: Path) -> None:
         rise_s = 40.0 + (frames["t_camera_ns"] - frames["t_camera_ns"][0]) * 1e-9 * (1 + 20e-6)
         edges = Edges(rise_s, rise_s + 0.001, 30.0, rise_s[-1] + 10.0, "", "")
         write_csv(folder / "daq.csv", {3: edges})
-        nose = camera.keypoints()[:, camera.names.index("nose(tip)"), 1].astype(float)
+        traces = traces_of(camera)
         times_s = rise_s[np.searchsorted(frames["frame_seq"], camera.results[:]["frame_seq"])]
-    driven = responses((nose - nose.mean())[:, None] / nose.std(), 0.02)[:, 0]
     samples_s = np.arange(times_s[0] + 0.2, times_s[-1] - 0.2, 0.1)
-    signal = np.interp(samples_s, times_s, driven)
     random = np.random.default_rng(0)
-    gains = random.uniform(-2, 2, (30, 1))
-    noise = 0.5 * random.standard_normal((30, len(samples_s)))
-    np.save(folder / "activity.npy", (gains * signal / signal.std() + noise).astype(np.float32))
+    activity = []
+    for trace in traces.values():
+        known = np.isfinite(trace)
+        trace = np.interp(times_s, times_s[known], trace[known])
+        driven = responses((trace - trace.mean())[:, None] / trace.std(), 0.02)[:, 0]
+        signal = np.interp(samples_s, times_s, driven)
+        gains = random.uniform(-2, 2, (30, 1))
+        noise = 0.5 * random.standard_normal((30, len(samples_s)))
+        activity.append(gains * signal / signal.std() + noise)
+    np.save(folder / "activity.npy", np.concatenate(activity).astype(np.float32))
     np.save(folder / "times.npy", samples_s)
+    (folder / "regions.txt").write_text("".join(f"{name}\n" * 30 for name in traces))
     (folder / "neural.toml").write_text(
         f'session = "{session_folder}"\nactivity = "activity.npy"\ntimes = "times.npy"\n'
-        'keypoints = ["nose(tip)", "mouth"]\ngap_s = 0.5\n'
+        f'regions = "regions.txt"\ngap_s = 0.5\n{lines}\n'
     )
 
 
-def said(*words: str | Path) -> str:
+def said(*words: str | Path, code: int = 0) -> str:
+    """What a command prints; if it is to fail, what it complains of."""
     done = subprocess.run([RTFACE, *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
 
 
 @pytest.mark.slow

@@ -25,6 +25,8 @@ HOLDS_S = np.geomspace(0.02, 10.0, 60)
 TOGETHER_S = 0.5
 #: part of what a number does that others never tell, at least
 OWN = 0.01
+#: columns that are looked at together: there may be thousands of motion components
+AT_A_TIME = 50
 #: fewer pairs than this say nothing
 LEAST_PAIRS = 100
 
@@ -38,8 +40,8 @@ class Scaling(NamedTuple):
     hold_s : ndarray (F,) float64
         With which time constant each goes back to its mean, s.
     joint : ndarray (J,) int64
-        Numbers that tell of each other: keypoints and the pupil. Motion components are always
-        known, but at the beginning.
+        Numbers that tell of each other: keypoints and the pupil. Motion components are unknown
+        together, where the frame before was lost.
     precision : ndarray (J, J) float32
         Inverse covariance of what they do in ``TOGETHER_S``.
     """
@@ -84,9 +86,11 @@ def scaling(behaviour: Behaviour) -> Scaling:
             "keypoints)"
         )
     joint = joint_of(behaviour.columns)
-    hold_s = np.full(len(mean), TOGETHER_S)
-    scaled = off[:, joint] / std[joint].astype(np.float32)
-    hold_s[joint] = _holds_s(scaled, known[:, joint], behaviour)
+    hold_s = np.empty(len(mean))
+    for start in range(0, len(mean), AT_A_TIME):
+        here = slice(start, start + AT_A_TIME)
+        hold_s[here] = _holds_s(off[:, here] / std[here], known[:, here], behaviour)
+    scaled = np.asarray(off[:, joint] / std[joint], np.float32)
     precision = _precision(scaled, known[:, joint], behaviour, hold_s[joint])
     return Scaling(mean, std, hold_s, joint, precision)
 
@@ -101,8 +105,8 @@ def _pairs(behaviour: Behaviour, lag_s: float) -> tuple[float, Ints, Ints]:
     return lag_ns * 1e-9, earlier[later], later
 
 
-def _holds_s(scaled: Float32Array, known: Bools, behaviour: Behaviour) -> Floats:
-    """Return the time constant of each column (J,); scaled is 0 where it is not known."""
+def _holds_s(scaled: Floats, known: Bools, behaviour: Behaviour) -> Floats:
+    """Return the time constant of each column (n,); scaled is 0 where it is not known."""
     errors = np.zeros((len(HOLDS_S), scaled.shape[1]))
     for wanted_s in LAGS_S:
         lag_s, earlier, later = _pairs(behaviour, wanted_s)
