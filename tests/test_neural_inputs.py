@@ -122,21 +122,6 @@ def test_spikes_are_counted_in_bins(tmp_path: Path) -> None:
         read_activity(tmp_path)
 
 
-def test_units_of_nwb(tmp_path: Path) -> None:
-    pynwb = pytest.importorskip("pynwb")
-    from datetime import UTC, datetime
-
-    file = pynwb.NWBFile("x", "y", datetime.now(UTC))
-    file.add_unit_column("location", "where")
-    for i, spikes in enumerate(([0.01, 0.02, 0.15], [0.11])):
-        file.add_unit(spike_times=spikes, location=f"area{i}")
-    with pynwb.NWBHDF5IO(tmp_path / "a.nwb", "w") as io:
-        io.write(file)
-    found = read_activity(tmp_path / "a.nwb", bin_s=0.1)
-    np.testing.assert_array_equal(found.values, [[2, 1], [0, 1]])
-    assert found.regions == ("area0", "area1")
-
-
 def test_units_with_nan_or_constant_are_left_out() -> None:
     values = np.random.default_rng(0).normal(size=(4, 200)).astype(np.float32)
     values[1, 5], values[2] = np.nan, 3
