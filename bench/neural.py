@@ -111,7 +111,7 @@ def patience(seconds: float, waits_ms: tuple[int, ...]) -> list[dict[str, Any]]:
             found = mean_interval(data.scores(), {0: 1.0}).value
             control = mean_interval(data.scores(shuffled=True), {0: 1.0}).value
             row[f"{name}, %"] = round(100 * float(found), 2)
-            row["shuffled, %"] = round(100 * float(control), 2)
+            row[f"{name}, shuffled, %"] = round(100 * float(control), 2)
         rows.append(row)
     return rows
 

@@ -336,17 +336,26 @@ def test_from_a_session_to_sync_to_a_model_to_a_rule_on_what_it_predicts(
 def test_commands_say_what_they_found(tmp_path: Path) -> None:
     made = simulate(seconds=300, per_region=6)
     path = write_all(tmp_path, made, 50.0, 'inputs = ["keypoints", "pupil"]\npart_s = [0, 1200]')
-    told = said("neural", "explain", path, "--out", tmp_path / "report")
-    assert "whisker cortex (6): explained 0." in told
+    explained = said("neural", "explain", path, "--out", tmp_path / "report")
+    assert "whisker cortex (6): explained 0." in explained
     assert {p.name for p in (tmp_path / "report").iterdir()} == {
         *("report.md", "regions.csv", "units.csv", "regions.png", "raster.png", "kernels.png"),
     }
-    assert "| visual cortex (6) |" in (tmp_path / "report" / "report.md").read_text()
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert "| visual cortex (6) |" in page
     lines = (tmp_path / "report" / "units.csv").read_text().splitlines()
     assert len(lines) == 25
-    told = said("neural", "fit", path, "--out", tmp_path / "model", "--count", "8")
-    assert "shuffled" in told
-    told = said("neural", "evaluate", path, "--model", tmp_path / "model")
+    heads = lines[0].split(",")
+    assert heads[-2:] == ["peers", "peers shuffled"]
+    assert {"shuffled", "paw shuffled", "pupil shuffled"} < set(heads)
+    assert "explain 0." in page
+    assert page.count("shuffled") >= 4
+    fitted = said("neural", "fit", path, "--out", tmp_path / "model", "--count", "8")
+    assert "; peers explain" in fitted
+    evaluated = said("neural", "evaluate", path, "--model", tmp_path / "model")
+    for line in (*explained.splitlines()[:-1], fitted.splitlines()[0], evaluated.splitlines()[0]):
+        assert line.count("shuffled") >= 1, line
+    told = evaluated
     assert "note: the model was fitted to this" in told
     path.write_text(path.read_text().replace("[0, 1200]", "[1205, 9999]"))
     told = said("neural", "evaluate", path, "--model", tmp_path / "model")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rtface.cli.common import progress_bar
 from rtface.cli.neural_data import Loaded, columns_of, load
 from rtface.types import UserError
+
+if TYPE_CHECKING:
+    from rtface.neural.scores import Data
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,7 +52,11 @@ def fit(
     iterations: Annotated[int, typer.Option(min=1, max=5000, help="Of the network.")] = 300,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Facemap's weights as they are, instead of training."),
+        typer.Option(
+            metavar="FILE",
+            help="Facemap's weights as they are, instead of training; with --model causal: "
+            "one-sided ones.",
+        ),
     ] = None,
     animal: Annotated[
         int | None, typer.Option(min=0, help="Of --weights of several animals: which.")
@@ -61,7 +68,7 @@ def fit(
     """
     loaded = load(path)
     if weights is not None:
-        _import(loaded, weights, animal, out)
+        _import(loaded, weights, animal, model is Kind.causal, out)
     elif model in (Kind.facemap, Kind.causal):
         _fit_network(loaded, count, model is Kind.causal, iterations, out)
     else:
@@ -136,38 +143,43 @@ def explain(
 def _fit_linear(loaded: Loaded, count: int, low_rank: bool, out: Path) -> None:
     from rtface.neural.bundle import save_bundle, units_of
     from rtface.neural.fit import fit_linear, prepare
-    from rtface.neural.report import said
-    from rtface.neural.scores import mean_interval, peers, share
 
     settings, rank = loaded.data.settings, count if low_rank else None
     planes = prepare(loaded.behaviour, loaded.activity, settings)
     told: dict[str, Any] = {"fitted": loaded.about, "model": "rank" if low_rank else "ridge"}
     for i, one in enumerate(planes):
-        data = one.data
-        with progress_bar("folds") as moved:
-            scores = data.scores(rank=rank, on_progress=moved)
-        with progress_bar("control") as moved:
-            control = data.scores(rank=rank, shuffled=True, on_progress=moved)
-        with progress_bar("peers") as moved:
-            possible = peers(data.target, data.split, moved)
-        mean, shuffled = mean_interval(scores, {0: 1.0}), mean_interval(control, {0: 1.0})
-        part = share(scores.explained[0], possible)
         where = f"plane {i}: " if len(planes) > 1 else ""
-        print(
-            f"{where}{len(data.target.units)} units by {told['model']}: variance explained "
-            f"{said(mean)}, shuffled "
-            f"{said(shuffled)}; of what peers explain {100 * part:.0f} %"
-        )
-        told[f"plane{i}"] = {
-            "explained": [float(value) for value in mean],
-            "shuffled": [float(value) for value in shuffled],
-            "of_peers": None if part != part else part,
-        }
+        told[f"plane{i}"] = _scored(one.data, f"{where}{told['model']}", rank)
     found = fit_linear(planes, loaded.behaviour, settings, rank, count, loaded.masks)
     known = planes[0].data.target.moments
     units = units_of(loaded.activity, found.units, known, found.readout)
     made = save_bundle(out, found.model, told, units)
     print(f"{out}: model {made.sha256[:12]}, {len(found.model.common.outputs)} outputs")
+
+
+def _scored(data: Data, name: str, rank: int | None = None) -> dict[str, Any]:
+    """Cross-validate, say what came out beside shuffled activity and peers, and return it."""
+    from rtface.neural.report import said, said_of_peers
+    from rtface.neural.scores import mean_interval, peers, share
+
+    with progress_bar("folds") as moved:
+        scores = data.scores(rank=rank, on_progress=moved)
+    with progress_bar("control") as moved:
+        control = data.scores(rank=rank, shuffled=True, on_progress=moved)
+    with progress_bar("peers") as moved:
+        possible = peers(data.target, data.split, moved)
+    mean, shuffled = mean_interval(scores, {0: 1.0}), mean_interval(control, {0: 1.0})
+    part = share(scores.explained[0], possible.explained)
+    print(
+        f"{name}: {len(data.target.units)} units: variance explained {said(mean)}, shuffled "
+        f"{said(shuffled)}; {said_of_peers(possible)}"
+        + (f": {100 * part:.0f} % of that" if part == part else "")
+    )
+    return {
+        "explained": [float(value) for value in mean],
+        "shuffled": [float(value) for value in shuffled],
+        "of_peers": None if part != part else part,
+    }
 
 
 def _fit_network(loaded: Loaded, count: int, causal: bool, iterations: int, out: Path) -> None:
@@ -212,11 +224,12 @@ def _fit_network(loaded: Loaded, count: int, causal: bool, iterations: int, out:
     print(f"{out}: model {made.sha256[:12]}, {count} outputs, each {lag_ms:.0f} ms late")
 
 
-def _import(loaded: Loaded, weights: Path, animal: int | None, out: Path) -> None:
+def _import(loaded: Loaded, weights: Path, animal: int | None, causal: bool, out: Path) -> None:
     """Write Facemap's weights with a sidecar: what they see, scaled as in this session."""
     import numpy as np
 
     from rtface.neural.bundle import check_shapes, save_bundle
+    from rtface.neural.judge import of_outputs
     from rtface.neural.model import Common, Keypoints
     from rtface.neural.network import read_network
     from rtface.neural.scaling import scaling
@@ -228,12 +241,21 @@ def _import(loaded: Loaded, weights: Path, animal: int | None, out: Path) -> Non
             '["keypoints"] and keypoints = [...]'
         )
     period_ns = int(np.median(np.diff(loaded.behaviour.t_ns)))
-    lag_s = network.taps // 2 * period_ns * 1e-9 + loaded.data.patience_s
+    ahead = 0 if causal else network.taps // 2
+    lag_s = ahead * period_ns * 1e-9 + loaded.data.patience_s
     names = tuple(f"output{i}" for i in range(network.readout.shape[1]))
     common = Common(loaded.behaviour.columns, scaling(loaded.behaviour), names, lag_s, loaded.masks)
     check_shapes(weights, network.mix.shape[0], len(names), common)
     model = Keypoints(common, network, period_ns)
-    told = {"fitted": None, "model": "facemap", "weights": weights.name}
+    told: dict[str, Any] = {"fitted": None, "weights": weights.name}
+    told["model"] = "causal" if causal else "facemap"
+    try:
+        planes = of_outputs(model, loaded.behaviour, loaded.activity, loaded.data.settings)
+    except UserError as error:  # weights can be had without a recording that is long enough
+        print(f"what they are worth here is not known: {error}")
+        planes = []
+    for i, data in enumerate(planes):
+        told[f"plane{i}"] = _scored(data, f"units of plane {i} by its outputs")
     made = save_bundle(out, model, told, state=weights, animal=animal)
     print(f"{out}: model {made.sha256[:12]}, {len(names)} outputs, each {1e3 * lag_s:.0f} ms late")
 

@@ -31,7 +31,7 @@ def _pyplot() -> Any:
 
 
 def draw_regions(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Draw what each group alone can explain of each region, and everything beside a control."""
+    """Draw what only each group explains of each region, and everything, beside their controls."""
     pyplot = _pyplot()
     regions = list(dict.fromkeys(row.region for row in rows))
     groups = list(dict.fromkeys(row.group for row in rows if row.what == "unique"))
@@ -40,18 +40,22 @@ def draw_regions(path: Path, rows: Sequence[Row], title: str) -> None:
     )
     for one, region in zip(axes[0], regions, strict=True):
         mine = {(row.group, row.what): row for row in rows if row.region == region}
-        bars = [("all", "explained", "0.25"), ("shuffled", "explained", "0.7")]
+        bars = [("all", "explained", "0.25")]
         bars += [(group, "unique", f"C{g}") for g, group in enumerate(groups)]
         for i, (group, what, colour) in enumerate(bars):
-            value, low, high = mine[group, what].interval
-            one.bar(i, value, color=colour, width=0.75)
-            one.plot([i, i], [low, high], color="black", linewidth=1)
-        names = ["everything", "shuffled", *groups]
+            row = mine[group, what]
+            for at, wide, shade, (value, low, high) in (
+                (i - 0.12, 0.5, colour, row.interval),
+                (i + 0.28, 0.24, "0.75", row.shuffled),
+            ):
+                one.bar(at, value, color=shade, width=wide)
+                one.plot([at, at], [low, high], color="black", linewidth=1)
+        names = ["everything", *groups]
         one.set_xticks(range(len(bars)), names, rotation=60, ha="right", fontsize=8)
         one.axhline(0, color="black", linewidth=0.6)
         one.set_title(f"{region}\n{mine['all', 'explained'].n_units} units", fontsize=9)
         one.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("variance explained\n(groups: unique)", fontsize=9)
+    axes[0, 0].set_ylabel("variance explained\n(groups: unique; grey: shuffled)", fontsize=9)
     _finish(figure, path, title)
 
 

@@ -16,7 +16,7 @@ from rtface.neural.filters import TAUS_S
 from rtface.neural.model import Common, Linear
 from rtface.neural.penalty import choose_penalties, one_for_all
 from rtface.neural.regression import inputs, low_rank, ridge
-from rtface.neural.sampling import meet_planes
+from rtface.neural.sampling import Meeting, meet_planes
 from rtface.neural.scaling import Scaling, scaling
 from rtface.neural.scores import Data
 from rtface.neural.splits import GAP_S, N_FOLDS, split
@@ -66,14 +66,19 @@ def prepare(behaviour: Behaviour, activity: Activity, settings: Settings) -> lis
     found = []
     for units, meeting in meetings:
         x = design(behaviour, scaled_by, settings.taus_s, meeting)
-        times_s = activity.times_s[meeting.samples]
-        known = moments(activity, meeting.samples)
-        usable = units[known.usable[units]]
-        target = Target(activity.values, usable, known, meeting.samples)
-        parts = split(times_s, settings.n_folds, gap_s=settings.gap_s)
-        data = Data(x, target, times_s, parts)
+        data = data_of(x, units, meeting, activity, settings)
         found.append(Prepared(data, scaled_by, meeting.samples))
     return found
+
+
+def data_of(
+    x: Float32Array, units: Ints, meeting: Meeting, activity: Activity, settings: Settings
+) -> Data:
+    """Return inputs (R, P) of the samples of a meeting beside the units of a plane."""
+    times_s = activity.times_s[meeting.samples]
+    known = moments(activity, meeting.samples)
+    target = Target(activity.values, units[known.usable[units]], known, meeting.samples)
+    return Data(x, target, times_s, split(times_s, settings.n_folds, gap_s=settings.gap_s))
 
 
 def group_masks(behaviour: Behaviour, n_taus: int) -> dict[str, np.ndarray]:

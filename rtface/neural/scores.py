@@ -118,12 +118,17 @@ def _combined(scores: Scores, weights: Mapping[int, float], units: Ints | slice)
     )
 
 
+class Peers(NamedTuple):
+    """How much of each unit (n,) its peers explain, and of shuffled activity; NaN: has none."""
+
+    explained: Floats
+    shuffled: Floats
+
+
 def peers(
-    target: Target,
-    split: Split,
-    on_progress: Progress = lambda _done, _total: None,
-) -> Floats:
-    """Return (n,): how much of each unit is explained by the units of the other half.
+    target: Target, split: Split, on_progress: Progress = lambda _done, _total: None
+) -> Peers:
+    """Return how much of each unit is explained by the units of the other half.
 
     What all of them share is what a model could explain; what is each unit's own is not. Needs
     many units: with few, less is found than there is.
@@ -131,7 +136,7 @@ def peers(
     n = len(target.units)
     order = np.random.default_rng(0).permutation(n)
     halves = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
-    found = np.full(n, np.nan)
+    found = Peers(np.full(n, np.nan), np.full(n, np.nan))
     if not len(halves[0]):
         return found
     count = min(PEERS, min(int(fold.train.sum()) for fold in split.folds) // 4)
@@ -139,8 +144,11 @@ def peers(
         seen = components(target._replace(units=target.units[one]), count)
         judged = target._replace(units=target.units[other])
         every = {"peers": np.ones(seen.traces.shape[1], bool)}
-        scores = crossvalidate(seen.traces, judged, split, every, on_progress=on_progress)
-        found[other] = scores.explained[0]
+        for into, shift in zip(found, (0, len(seen.traces) // 2), strict=True):
+            scores = crossvalidate(
+                seen.traces, judged, split, every, shift=shift, on_progress=on_progress
+            )
+            into[other] = scores.explained[0]
     return found
 
 
