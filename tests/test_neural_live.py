@@ -17,8 +17,9 @@ from programs import RECORD, RTFACE, only_session, running
 from sync_cases import write_csv
 
 import rtface
+from rtface.neural.activity import make_activity
 from rtface.neural.behaviour import make_behaviour, read_behaviour
-from rtface.neural.bundle import Bundle, load_bundle, save_bundle
+from rtface.neural.bundle import Bundle, load_bundle, save_bundle, units_of
 from rtface.neural.columns import PUPIL as PLACES
 from rtface.neural.columns import Column, Gather, group_of
 from rtface.neural.fit import Settings, fit_linear, prepare
@@ -29,6 +30,7 @@ from rtface.neural.simulate import POINTS, responses, simulate
 from rtface.pupil.record import FIELDS
 from rtface.retrigger import redecide
 from rtface.rules import layout_of
+from rtface.rules.parse import parse_condition
 from rtface.stages.make import Stages
 from rtface.stages.neural import NeuralStage, neural_stage
 from rtface.sync.edges import Edges
@@ -208,9 +210,64 @@ def test_a_predicted_component_is_a_signal(fitted: Any) -> None:
     assert group_of("whisker(I).x") == "whisker"
 
 
+@pytest.fixture(scope="module")
+def with_units(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Bundle]:
+    made = simulate(seconds=150, per_region=3)
+    settings = Settings((0.0, 0.1, 0.5))
+    names = [f"plane{i % 2}.{i}" for i in range(11)] + ["a b:c"]
+    values = made.activity.values.copy()
+    values[5] = np.nan
+    activity = make_activity(values, made.activity.times_s, "x", names)
+    planes = prepare(made.behaviour, activity, settings)
+    found = fit_linear(planes, made.behaviour, settings, None, 4)
+    known = planes[0].data.target.moments
+    units = units_of(activity, found.units, known, found.readout)
+    return made, save_bundle(tmp_path_factory.mktemp("units"), found.model, {}, units)
+
+
+def test_a_predicted_unit_is_a_signal(with_units: Any) -> None:
+    made, bundle = with_units
+    stage = NeuralStage(bundle, POINTS, PUPIL, ["plane1.3", "a b:c"])
+    assert stage.about()["fields"][3:] == ["component3", "unit.plane1.3", "unit.a_b_c"]
+    assert stage.lengths == {"neural": 6}
+    found = layout_of({**PUPIL, "neural": stage.about()})
+    assert found["neural.unit.a_b_c"].place == 5
+    parse_condition("z(neural.unit.plane1.3, 10 s) > 2 sd", POINTS)
+    frames = zip(made.behaviour.t_ns.tolist(), poses_of(made.behaviour), strict=True)
+    for t_ns, (pose, signals) in itertools.islice(frames, 50):
+        stage(t_ns, pose, signals)
+    got = stage.signals["neural"]
+    np.testing.assert_allclose(got[4:], got[:4] @ bundle.units.readout[:, [3, 11]], rtol=1e-5)
+    assert (got[4:] != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("units", "words"),
+    [
+        (["7"], r"has no '7'; it has plane0\.0, plane1\.1"),
+        (["plane1.5"], "was left out of the fit"),
+        (["plane1.3", "plane1.3"], "stands there twice"),
+    ],
+)
+def test_units_that_are_not_there_are_one_line(
+    with_units: Any, units: list[str], words: str
+) -> None:
+    from rtface.camera_config import NeuralSection
+
+    section = NeuralSection(bundle=str(with_units[1].folder), units=tuple(units))
+    with pytest.raises(UserError, match=f"^camera.cam1.neural.units: .*{words}"):
+        neural_stage(section, "cam1", POINTS, PUPIL, 50.0)
+
+
+def test_imported_weights_have_no_units(fitted: Any) -> None:
+    with pytest.raises(UserError, match="says nothing of units"):
+        NeuralStage(fitted[1], POINTS, PUPIL, ["1"])
+
+
 RULES = """
 [camera.cam1.neural]
 bundle = "model"
+units = ["4"]
 [output.laser]
 kind = "serial"
 port = "{port}"
@@ -317,7 +374,12 @@ def test_from_a_session_to_sync_to_a_model_to_a_rule_on_what_it_predicts(
         times_s = np.asarray(camera.exposure_s())
         behaviour = read_behaviour(camera, columns, layout_of(meta), "cam1", times_s)
         # the live prediction is that of the recorded keypoints by the same model
-        np.testing.assert_array_equal(recorded, bundle.model.run(behaviour))
+        offline = bundle.model.run(behaviour)
+        np.testing.assert_array_equal(recorded[:, :-1], offline)
+        assert meta["neural"]["fields"][-1] == "unit.4"
+        readout = bundle.units.readout[:, 4]
+        np.testing.assert_allclose(recorded[:, -1], offline @ readout, atol=1e-5)
+        assert recorded[:, -1].std() > 0.05
         found = redecide(session, "cam1")
         assert found.same
         fired = [event for event in found.recorded if event["outcome"] == "fired"]
