@@ -31,15 +31,16 @@ def load(path: Path) -> Loaded:
     from rtface.neural.columns import choose
     from rtface.neural.data import load_activity, load_data_file
     from rtface.neural.readers.arrays import vector
+    from rtface.neural.readers.frames import Clock
     from rtface.rules import layout_of
     from rtface.session import open_session
     from rtface.sync import readers
+    from rtface.sync.readers.scanimage import frame_times
 
     data = load_data_file(path)
-    edges_s = None
-    if data.frame_clock is not None:
-        edges_s = readers.read(Path(data.frame_clock), data.line).rising_s
-    activity = load_activity(data, edges_s)
+    edges_s = readers.read(Path(data.frame_clock), data.line).rising_s if data.frame_clock else None
+    tiff_s = frame_times(Path(data.tiff)) if data.tiff else None
+    activity = load_activity(data, Clock(edges_s, tiff_s))
     with open_session(data.session) as session:
         if data.camera is None and len(session.cameras) > 1:
             raise UserError(f"{path}: camera: which one? There are {', '.join(session.cameras)}")
