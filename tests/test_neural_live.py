@@ -414,14 +414,24 @@ def test_commands_say_what_they_found(tmp_path: Path) -> None:
     assert page.count("shuffled") >= 4
     fitted = said("neural", "fit", path, "--out", tmp_path / "model", "--count", "8")
     assert "; peers explain" in fitted
+    whole, components = fitted.splitlines()[:2]
+    assert components.startswith("its 8 components: variance explained 0.")
+    assert float(components.split("shuffled ")[1].split()[0]) < 0.02
+    table = (tmp_path / "model" / "units.csv").read_text().splitlines()
+    assert table[0] == "unit,region,explained,low,high,shuffled,peers,peers shuffled"
+    assert len(table) == 25
+    mean = np.mean([float(line.split(",")[2]) for line in table[1:]])
+    assert mean == pytest.approx(float(whole.split("explained ")[1].split()[0]), abs=1e-3)
     evaluated = said("neural", "evaluate", path, "--model", tmp_path / "model")
     for line in (*explained.splitlines()[:-1], fitted.splitlines()[0], evaluated.splitlines()[0]):
         assert line.count("shuffled") >= 1, line
     told = evaluated
     assert "note: the model was fitted to this" in told
     path.write_text(path.read_text().replace("[0, 1200]", "[1205, 9999]"))
-    told = said("neural", "evaluate", path, "--model", tmp_path / "model")
+    table = tmp_path / "judged.csv"
+    told = said("neural", "evaluate", path, "--model", tmp_path / "model", "--out", table)
     assert "note" not in told
+    assert len(table.read_text().splitlines()) == 25
     assert float(told.split("variance explained ")[1].split()[0]) > 0.2
     path.write_text(path.read_text().replace("part_s = [1205, 9999]\n", ""))
     told = said("neural", "evaluate", path, "--patience-ms", "-500,0,100")

@@ -20,7 +20,7 @@ from rtface.neural.judge import judge
 from rtface.neural.oracle import ceiling_of_what_was_seen
 from rtface.neural.regression import inputs, low_rank, ridge
 from rtface.neural.scaling import Scaler, Scaling, scaling
-from rtface.neural.scores import mean_interval, peers, share, unit_intervals
+from rtface.neural.scores import mean_interval, peers, share, together, unit_intervals
 from rtface.neural.simulate import REGIONS, Simulated, simulate, smooth_noise
 from rtface.neural.splits import split
 from rtface.types import UserError
@@ -356,6 +356,20 @@ def test_a_model_of_components_explains_a_part_that_it_never_saw(tmp_path: Path)
         assert scores.explained[0][driven].mean() > made.ceiling[driven].mean() - 0.06, rank
         control = judge(bundle, made.behaviour, parts[1], shuffled=True)
         assert control.explained[0][driven].mean() < 0
+
+
+def test_components_are_scored_as_what_they_hold(made: Simulated) -> None:
+    planes = prepare(made.behaviour, made.activity, RIGHT)
+    data = fit_linear(planes, made.behaviour, RIGHT, None, 12).components
+    assert data is not None
+    scores = data.scores()
+    found = together(scores)
+    assert found.low < found.value < found.high
+    sizes = data.target.read(0, 12).var(0)
+    np.testing.assert_allclose(found.value, scores.explained[0] @ sizes / sizes.sum(), atol=0.01)
+    # components hold what units share; those have noise of their own
+    assert found.value > planes[0].data.scores().explained[0].mean() + 0.2
+    assert abs(together(data.scores(shuffled=True)).value) < 0.02
 
 
 def test_a_bundle_is_refused_when_it_was_changed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtface.neural.activity import Activity, Floats, Ints, moments
+from rtface.neural.activity import Activity, Floats, Ints, Moments, moments
 from rtface.neural.behaviour import Behaviour
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Target
@@ -88,11 +88,15 @@ def group_masks(behaviour: Behaviour, n_taus: int) -> dict[str, np.ndarray]:
 
 
 class Fitted(NamedTuple):
-    """A model, and how its outputs are read as units: (C, n) and which of the recording's."""
+    """A model, and how its outputs are read as units: (C, n) and which of the recording's.
+
+    ``components`` are what ridge was fitted to, beside its inputs: to be scored.
+    """
 
     model: Linear
     readout: Float32Array
     units: Ints
+    components: Data | None
 
 
 def fit_linear(
@@ -119,8 +123,13 @@ def fit_linear(
     masks : str, optional
         Of the motion components.
     """
+    data = None
+    units = np.concatenate([one.data.target.units for one in prepared])
     if rank is None:
-        weights, offset, readout = _of_components(prepared, settings, count)
+        data, directions = _components(prepared, settings, count)
+        weights, offset = _of_components(data)
+        order = np.argsort(np.argsort(units))
+        readout = directions[order].T  # in the order of the planes
     else:
         weights, offset, readout = _of_rank(prepared, rank)
     n = len(weights)
@@ -133,35 +142,40 @@ def fit_linear(
         masks,
     )
     model = Linear(common, settings.taus_s, weights.astype(np.float32), offset.astype(np.float32))
-    units = np.concatenate([one.data.target.units for one in prepared])
-    return Fitted(model, readout.astype(np.float32), units)
+    return Fitted(model, readout.astype(np.float32), units, data)
 
 
-def _of_components(
+def _components(
     prepared: Sequence[Prepared], settings: Settings, count: int
-) -> tuple[Floats, Floats, Floats]:
-    """Return weights (C, P), bias (C,), readout (C, N) of ridge on principal components.
+) -> tuple[Data, Floats]:
+    """Return principal components of all units beside the inputs, and their directions (N, C).
 
-    Components are of all units; of several planes the inputs are the mean of those of each.
+    Of several planes the inputs are the mean of those of each.
     """
-    together = prepared[0].samples
+    samples = prepared[0].samples
     for other in prepared[1:]:
-        together = np.intersect1d(together, other.samples)
-    parts = [one.data.x[np.searchsorted(one.samples, together)] for one in prepared]
+        samples = np.intersect1d(samples, other.samples)
+    parts = [one.data.x[np.searchsorted(one.samples, samples)] for one in prepared]
     x: Float32Array = np.asarray(sum(parts[1:], parts[0]) / len(parts), np.float32)
-    units = np.concatenate([one.data.target.units for one in prepared])
-    target = prepared[0].data.target._replace(units=np.sort(units), samples=together)
-    found = components(target, count)
-    times_s = prepared[0].data.times_s[np.searchsorted(prepared[0].samples, together)]
-    folds = split(times_s, settings.n_folds, gap_s=settings.gap_s)
-    penalties = choose_penalties(x, found.traces, folds)
-    known = inputs(x)
-    off = found.traces - found.traces.mean(0)
-    xy = (x - known.mean.astype(np.float32)).T @ off / np.float32(len(x))
+    units = np.sort(np.concatenate([one.data.target.units for one in prepared]))
+    found = components(prepared[0].data.target._replace(units=units, samples=samples), count)
+    n = found.traces.shape[1]
+    as_they_are = Moments(np.zeros(n), np.ones(n), np.ones(n, bool))
+    target = Target(found.traces.T, np.arange(n), as_they_are, np.arange(len(samples)))
+    times_s = prepared[0].data.times_s[np.searchsorted(prepared[0].samples, samples)]
+    parts_of_time = split(times_s, settings.n_folds, gap_s=settings.gap_s)
+    return Data(x, target, times_s, parts_of_time), found.directions.astype(np.float64)
+
+
+def _of_components(data: Data) -> tuple[Floats, Floats]:
+    """Return weights (C, P) and bias (C,) of ridge on components."""
+    traces = data.target.read(0, len(data.target.units))
+    penalties = choose_penalties(data.x, traces, data.split)
+    known = inputs(data.x)
+    off = (data.x - known.mean.astype(np.float32)).T
+    xy = off @ (traces - traces.mean(0)) / np.float32(len(traces))
     weights = ridge(known, xy.astype(np.float64), penalties)
-    order = np.argsort(np.argsort(units))
-    readout = found.directions[order].T.astype(np.float64)  # in the order of the planes
-    return weights.T, -(known.mean @ weights), readout
+    return weights.T, -(known.mean @ weights)
 
 
 def _of_rank(prepared: Sequence[Prepared], rank: int) -> tuple[Floats, Floats, Floats]:

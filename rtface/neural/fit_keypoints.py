@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtface.neural.activity import BLOCK, Activity, Floats, Ints, Moments, moments
+from rtface.neural.activity import BLOCK, Activity, Floats, Ints, moments
 from rtface.neural.behaviour import Behaviour, check_overlap
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Progress, Target
@@ -23,15 +23,16 @@ LEAST_SAMPLES = 250
 
 
 class FittedKeypoints(NamedTuple):
-    """A network, its readout (C, n), its units and theirs, and how well it does where judged.
+    """A network, its readout (C, n), what it was fitted to (T,), and how well it does where judged.
 
-    ``components`` is the variance explained of all its targets together, ``units`` of each unit.
+    ``components`` is the variance explained of all its targets together, ``explained`` of each
+    unit (n,).
     """
 
     model: Keypoints
     readout: Float32Array
-    units: Ints
-    moments: Moments
+    target: Target
+    times_s: Floats
     components: float
     explained: Float32Array
 
@@ -113,8 +114,8 @@ def fit_keypoints(
     return FittedKeypoints(
         Keypoints(common, network, period_ns),
         np.ascontiguousarray(found.directions.T),
-        units,
-        known_units,
+        target,
+        read_s,
         outcome.explained,
         explained,
     )

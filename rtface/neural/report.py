@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rtface.neural import figures
-from rtface.neural.activity import Activity, Floats
+from rtface.neural.activity import Activity, Floats, Ints
 from rtface.neural.behaviour import Behaviour
-from rtface.neural.crossvalidate import held_out
+from rtface.neural.crossvalidate import Scores, held_out
 from rtface.neural.explain import Explained, Row, region_rows, unit_table
 from rtface.neural.filters import kernel
 from rtface.neural.fit import Prepared, Settings
-from rtface.neural.scores import Interval, Peers
+from rtface.neural.scores import Interval, Peers, unit_intervals
 from rtface.types import UserError
 
 #: units that are looked at one by one
@@ -155,6 +155,40 @@ which has to be 0. Intervals are of stretches of time drawn again. All
 of it of time that was not learned from. `regions.csv` and `units.csv` have every number, also what
 groups explain alone and share with others.
 """
+
+
+def unit_columns(
+    scores: Scores, shuffled: Scores, places: Ints | slice = slice(None), peers: Peers | None = None
+) -> dict[str, Floats]:
+    """Return columns of units for ``write_units``: scores, intervals, controls."""
+    columns = dict(
+        zip(("explained", "low", "high"), unit_intervals(scores, {0: 1.0}, places), strict=True)
+    )
+    columns["shuffled"] = shuffled.explained[0][places]
+    if peers is not None:
+        columns |= {"peers": peers.explained, "peers shuffled": peers.shuffled}
+    return columns
+
+
+def write_units(
+    path: Path, activity: Activity, parts: Sequence[tuple[Ints, Mapping[str, Floats]]]
+) -> None:
+    """Write a table of units: of each part which they are (n,), and columns (n,) of them.
+
+    Raises
+    ------
+    UserError
+        The disk refuses.
+    """
+    lines = [
+        [activity.units[unit], activity.regions[unit], *(float(one[i]) for one in columns.values())]
+        for units, columns in parts
+        for i, unit in enumerate(units.tolist())
+    ]
+    try:
+        _table(path, ["unit", "region", *parts[0][1]], lines)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _cells(row: Row) -> list[Any]:

@@ -94,6 +94,14 @@ def mean_interval(
     return Interval(value, low, high)
 
 
+def together(scores: Scores) -> Interval:
+    """Return the variance of all targets together that subset 0 explains: large ones count more."""
+    error, total = scores.error[0].sum(1, dtype=np.float64), scores.total.sum(1, dtype=np.float64)
+    times = draws(len(total))
+    low, high = np.percentile(1 - (times @ error) / (times @ total), (2.5, 97.5))
+    return Interval(np.asarray(1 - error.sum() / total.sum()), low, high)
+
+
 def unit_intervals(
     scores: Scores, weights: Mapping[int, float], units: Ints | slice = slice(None)
 ) -> Interval:
