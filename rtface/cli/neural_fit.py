@@ -125,8 +125,8 @@ def fit_network(loaded: Loaded, count: int, causal: bool, iterations: int, out: 
         }
         print(
             f"{len(found.target.units)} units: variance of components explained "
-            f"{found.components:.3f}, shuffled {control.components:.3f}; of units {found.explained.mean():.3f}, shuffled "
-            f"{control.explained.mean():.3f}"
+            f"{found.components:.3f}, shuffled {control.components:.3f}; "
+            f"of units {found.explained.mean():.3f}, shuffled {control.explained.mean():.3f}"
         )
         columns = {"explained": found.explained, "shuffled": control.explained}
         try:
