@@ -10,11 +10,11 @@ import numpy as np
 from rtface.neural.activity import Activity, Floats, Ints, Moments, moments
 from rtface.neural.behaviour import Behaviour
 from rtface.neural.components import components
-from rtface.neural.crossvalidate import Target
+from rtface.neural.crossvalidate import Target, at_a_time
 from rtface.neural.design import design
 from rtface.neural.filters import TAUS_S
 from rtface.neural.model import Common, Linear
-from rtface.neural.penalty import choose_penalties, one_for_all
+from rtface.neural.penalty import Choosers, choose_penalties, one_for_all, sums
 from rtface.neural.regression import inputs, low_rank, ridge
 from rtface.neural.sampling import Meeting, meet_planes
 from rtface.neural.scaling import Scaling, scaling
@@ -126,12 +126,10 @@ def fit_linear(
     data = None
     units = np.concatenate([one.data.target.units for one in prepared])
     if rank is None:
-        data, directions = _components(prepared, settings, count)
+        data = _components(prepared, settings, count)
         weights, offset = _of_components(data)
-        order = np.argsort(np.argsort(units))
-        readout = directions[order].T  # in the order of the planes
     else:
-        weights, offset, readout = _of_rank(prepared, rank)
+        weights, offset = _of_rank(prepared, rank)
     n = len(weights)
     word = "component" if rank is None else "direction"
     common = Common(
@@ -142,13 +140,27 @@ def fit_linear(
         masks,
     )
     model = Linear(common, settings.taus_s, weights.astype(np.float32), offset.astype(np.float32))
-    return Fitted(model, readout.astype(np.float32), units, data)
+    readout = np.concatenate([_readout(one.data, model) for one in prepared], 1)
+    return Fitted(model, readout, units, data)
 
 
-def _components(
-    prepared: Sequence[Prepared], settings: Settings, count: int
-) -> tuple[Data, Floats]:
-    """Return principal components of all units beside the inputs, and their directions (N, C).
+def _readout(data: Data, model: Linear) -> Float32Array:
+    """Return (C, n) from what a model says to the units of a plane: ridge, each by itself.
+
+    0 for units of which nothing is sure: components hold a little of everybody's noise.
+    """
+    outputs = data.x @ model.weights.T + model.bias
+    chooser = Choosers(outputs, data.split, data.split.folds, [np.ones(outputs.shape[1], bool)])
+    known, every = inputs(outputs), np.ones(len(data.split.starts), bool)
+    parts = []
+    for y in data.target.blocks(at_a_time(outputs.shape[1])):
+        seen = sums(outputs, y, data.split)
+        parts.append(ridge(known, seen.covariance(every).xy, chooser(y, seen)[0]))
+    return np.concatenate(parts, 1).astype(np.float32)
+
+
+def _components(prepared: Sequence[Prepared], settings: Settings, count: int) -> Data:
+    """Return principal components of all units beside the inputs.
 
     Of several planes the inputs are the mean of those of each.
     """
@@ -164,7 +176,7 @@ def _components(
     target = Target(found.traces.T, np.arange(n), as_they_are, np.arange(len(samples)))
     times_s = prepared[0].data.times_s[np.searchsorted(prepared[0].samples, samples)]
     parts_of_time = split(times_s, settings.n_folds, gap_s=settings.gap_s)
-    return Data(x, target, times_s, parts_of_time), found.directions.astype(np.float64)
+    return Data(x, target, times_s, parts_of_time)
 
 
 def _of_components(data: Data) -> tuple[Floats, Floats]:
@@ -178,8 +190,8 @@ def _of_components(data: Data) -> tuple[Floats, Floats]:
     return weights.T, -(known.mean @ weights)
 
 
-def _of_rank(prepared: Sequence[Prepared], rank: int) -> tuple[Floats, Floats, Floats]:
-    """Return weights (r, P), bias (r,), readout (r, N) of reduced-rank regression."""
+def _of_rank(prepared: Sequence[Prepared], rank: int) -> tuple[Floats, Floats]:
+    """Return weights (r, P) and bias (r,) of reduced-rank regression."""
     known = inputs(np.concatenate([one.data.x for one in prepared]))
     parts = []
     for one in prepared:
@@ -189,5 +201,5 @@ def _of_rank(prepared: Sequence[Prepared], rank: int) -> tuple[Floats, Floats, F
     first_plane = prepared[0].data
     x, y = first_plane.x, first_plane.target.sample()
     chosen = choose_penalties(x, y, first_plane.split)
-    first, second = low_rank(known, np.concatenate(parts, 1), one_for_all(chosen), rank)
-    return first.T, -(known.mean @ first), second
+    first, _ = low_rank(known, np.concatenate(parts, 1), one_for_all(chosen), rank)
+    return first.T, -(known.mean @ first)
