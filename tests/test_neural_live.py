@@ -214,7 +214,8 @@ def test_a_predicted_component_is_a_signal(fitted: Any) -> None:
 def with_units(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Bundle]:
     made = simulate(seconds=150, per_region=3)
     settings = Settings((0.0, 0.1, 0.5))
-    names = [f"plane{i % 2}.{i}" for i in range(11)] + ["a b:c"]
+    names = [f"plane{i % 2}.{i}" for i in range(12)]
+    names[8] = "a b:c"
     values = made.activity.values.copy()
     values[5] = np.nan
     activity = make_activity(values, made.activity.times_s, "x", names)
@@ -237,7 +238,7 @@ def test_a_predicted_unit_is_a_signal(with_units: Any) -> None:
     for t_ns, (pose, signals) in itertools.islice(frames, 50):
         stage(t_ns, pose, signals)
     got = stage.signals["neural"]
-    np.testing.assert_allclose(got[4:], got[:4] @ bundle.units.readout[:, [3, 11]], rtol=1e-5)
+    np.testing.assert_allclose(got[4:], got[:4] @ bundle.units.readout[:, [3, 8]], rtol=1e-5)
     assert (got[4:] != 0).all()
 
 
