@@ -44,18 +44,20 @@ def draw_regions(path: Path, rows: Sequence[Row], title: str) -> None:
         bars += [(group, "unique", f"C{g}") for g, group in enumerate(groups)]
         for i, (group, what, colour) in enumerate(bars):
             row = mine[group, what]
-            for at, wide, shade, (value, low, high) in (
-                (i - 0.12, 0.5, colour, row.interval),
-                (i + 0.28, 0.24, "0.75", row.shuffled),
-            ):
-                one.bar(at, value, color=shade, width=wide)
-                one.plot([at, at], [low, high], color="black", linewidth=1)
+            value, low, high = row.interval
+            one.bar(i, value, color=colour, width=0.7)
+            one.plot([i, i], [low, high], color="black", linewidth=1)
+            value, low, high = row.shuffled
+            one.plot([i + 0.25, i + 0.25], [low, high], color="0.55", linewidth=1)
+            one.plot(
+                i + 0.25, value, "D", color="0.4", markersize=5, markeredgecolor="white", zorder=5
+            )
         names = ["everything", *groups]
         one.set_xticks(range(len(bars)), names, rotation=60, ha="right", fontsize=8)
         one.axhline(0, color="black", linewidth=0.6)
         one.set_title(f"{region}\n{mine['all', 'explained'].n_units} units", fontsize=9)
         one.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("variance explained\n(groups: unique; grey: shuffled)", fontsize=9)
+    axes[0, 0].set_ylabel("variance explained\n(groups: unique; ◆: shuffled)", fontsize=9)
     _finish(figure, path, title)
 
 

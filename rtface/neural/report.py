@@ -100,7 +100,8 @@ def summary(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:
         order = sorted(by_group, key=lambda group: -float(by_group[group].value))
         control = {row.group: row.shuffled for row in mine if row.what == "unique"}
         unique = ", ".join(
-            f"{group} {by_group[group].value:.3f} ({control[group].value:.3f})" for group in order
+            f"{group} {_three(by_group[group].value)} ({_three(control[group].value)})"
+            for group in order
         )
         everything = next(row for row in mine if row.group == "all")
         both = said(everything.interval), said(everything.shuffled)
@@ -110,7 +111,12 @@ def summary(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:
 
 def said(interval: Interval) -> str:
     """Return a value with its interval."""
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{_three(interval.value)} [{_three(interval.low)}, {_three(interval.high)}]"
+
+
+def _three(value: Floats | float) -> str:
+    """Return a number with three digits, and no sign at 0."""
+    return f"{round(float(value), 3) + 0.0:.3f}"
 
 
 def said_of_peers(possible: Peers) -> str:
@@ -119,7 +125,7 @@ def said_of_peers(possible: Peers) -> str:
     if not known.any():
         return "there are no peers"
     explained, shuffled = (float(one[known].mean()) for one in possible)
-    return f"peers explain {explained:.3f}, shuffled {shuffled:.3f}"
+    return f"peers explain {_three(explained)}, shuffled {_three(shuffled)}"
 
 
 def _page(
@@ -137,7 +143,7 @@ def _page(
 {len(found.units)} units, {len(activity.times_s)} samples of {activity.width_s:.3g} s, ridge on
 {", ".join(found.groups)}, {settings.n_folds} folds in time with gaps of {settings.gap_s:g} s.
 Mean variance explained {found.scores.explained[0].mean():.3f}, of shuffled activity
-{found.shuffled.explained[0].mean():.3f}; {said_of_peers(possible)}.
+{_three(found.shuffled.explained[0].mean())}; {said_of_peers(possible)}.
 Of {100 * sure:.0f} % of units more than 0.01 is explained.
 
 | region (units) | explained [95 %] | shuffled [95 %] | unique, largest first (shuffled) |
