@@ -17,6 +17,7 @@ from programs import RECORD, RTFACE, only_session, running
 from sync_cases import write_csv
 
 import rtface
+from rtface.cli import app
 from rtface.neural.activity import make_activity
 from rtface.neural.behaviour import make_behaviour, read_behaviour
 from rtface.neural.bundle import Bundle, load_bundle, save_bundle, units_of
@@ -440,3 +441,22 @@ def test_commands_say_what_they_found(tmp_path: Path) -> None:
     assert len(lines) == 4
     early, now = (float(line.split()[1]) for line in lines[1:3])
     assert early < now
+
+
+@pytest.mark.parametrize("kind", ["ridge", "rank"])
+def test_activity_that_nothing_explains_is_said_to_be_that(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = simulate(seconds=200, per_region=5)
+    noise = np.random.default_rng(1).normal(size=made.activity.values.shape).astype(np.float32)
+    alone = make_activity(noise, made.activity.times_s, "x", regions=made.activity.regions)
+    path = write_all(tmp_path, made._replace(activity=alone), 50.0)
+    words = ["neural", "fit", str(path), "--out", str(tmp_path / "m"), "--count", "3"]
+    with pytest.raises(SystemExit) as ended:
+        app([*words, "--model", kind])
+    assert not ended.value.code
+    told = capsys.readouterr().out
+    assert abs(float(told.split("variance explained ")[1].split()[0])) < 0.002
+    assert "% of that" not in told
+    assert "note: 3 of them are always 0" in told
+    assert not load_bundle(tmp_path / "m").units.readout.any()

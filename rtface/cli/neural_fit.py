@@ -38,7 +38,10 @@ def fit_linear_model(loaded: Loaded, count: int, low_rank: bool, out: Path) -> N
     units = units_of(loaded.activity, found.units, known, found.readout)
     made = save_bundle(out, found.model, told, units)
     write_units(out / UNITS, loaded.activity, table)
-    print(f"{out}: model {made.sha256[:12]}, {len(found.model.common.outputs)} outputs")
+    n, silent = len(found.model.weights), int((found.model.weights == 0).all(1).sum())
+    print(f"{out}: model {made.sha256[:12]}, {n} outputs")
+    if silent:
+        print(f"note: {silent} of them are always 0: nothing of these is explained for sure")
 
 
 def _scored(

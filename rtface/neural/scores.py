@@ -17,6 +17,8 @@ from rtface.types import Float32Array
 DRAWS = 500
 #: components of half of the units that explain the other half
 PEERS = 64
+#: where peers explain less than this, there is nothing to be a part of
+LEAST_POSSIBLE = 0.002
 
 
 class Interval(NamedTuple):
@@ -163,8 +165,10 @@ def peers(
 def share(explained: Floats, possible: Floats) -> float:
     """Return which part of what was possible is explained, over all units; NaN if nothing was."""
     known = np.isfinite(possible)
-    total = float(np.maximum(possible[known], 0).sum())
-    return float(explained[known].sum()) / total if total > 0 else float("nan")
+    total = np.maximum(possible[known], 0)
+    if not total.size or total.mean() < LEAST_POSSIBLE:
+        return float("nan")
+    return float(explained[known].sum()) / float(total.sum())
 
 
 def of_regions(regions: Sequence[str], units: Ints) -> dict[str, Ints]:
