@@ -9,6 +9,7 @@ import numpy as np
 from sync_cases import write_rows
 
 from rtface.neural.columns import PUPIL
+from rtface.neural.fit import Settings
 from rtface.neural.simulate import POINTS, Simulated
 from rtface.pupil.record import FIELDS
 from rtface.session import layout
@@ -19,6 +20,8 @@ _PUPIL = {
     name: FIELDS.index(f"{name.split('.')[1]}_px{two}")
     for name, two in zip(PUPIL, ("2", "", ""), strict=True)
 }
+#: rise and fall of the simulated kernels are among them: the right model
+RIGHT = Settings((0.05, 0.5), gap_s=3.0)
 BEGAN_UNIX_NS = 1_790_000_000 * 10**9
 
 
