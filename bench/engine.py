@@ -1,8 +1,8 @@
 """Every runtime and precision that this machine starts: hot and paced, alone and beside two others.
 
 A 640x480 frame in memory in, keypoints in its pixels out, one thread; the shift of keypoints from
-FP32 on real frames (RTFACE_DATA); and in the same run how fast this processor
-multiplies at all, which no runtime can pass.
+FP32 on real frames (RTFACE_DATA) and their distance from labels; and in the same run how fast this
+processor multiplies at all, which no runtime can pass.
 """
 
 from __future__ import annotations
@@ -180,10 +180,49 @@ def start_all(bundle: Bundle) -> tuple[list[Started], list[dict[str, str]]]:
     return started, faults
 
 
+def in_torch(bundle: Bundle) -> list[Started]:
+    """Return the network as it was trained, in torch; nothing where that is not installed."""
+    try:
+        from rtface.train.export import read_network
+        from rtface.train.network import decode
+        from rtface.train.predictions import TorchEngine
+    except ImportError:
+        return []
+    network = read_network(bundle.folder / "model.onnx", bundle.names, bundle.names)
+    return [Started(TorchEngine(network, decode, bundle.names), "torch", "fp32")]
+
+
+def errors(bundle: Bundle, started: list[Started], data: Path) -> dict[tuple[str, str], str]:
+    """Return the mean distance to the labels of stills, px, by engine and recording.
+
+    All engines look through the boxes that FP32 finds.
+    """
+    from rtface.train import data as labelled
+    from rtface.train import measures, predictions
+
+    found = {}
+    for recording, read in (
+        ("facemap_g7c1 stills", labelled.read_facemap),
+        ("schroeder_face stills", labelled.read_schroeder),
+    ):
+        stills = read(data)
+        said = predictions.predict(bundle, stills)
+        for one in started:
+            there = predictions.through(one.engine, stills, said.boxes)
+            error = float(np.nanmean(measures.distances(there, said.truth)))
+            found[one.label, recording] = f"{error:.3f}"
+    return found
+
+
 def shifts(bundle: Bundle, started: list[Started], quick: bool) -> list[dict[str, Any]]:
-    """Return how far keypoints move from FP32, px of the frames."""
+    """Return how far keypoints move from FP32 and how far they are from labels, px of the frames.
+
+    Labels only where torch is installed, whose package reads them, and not in a quick run.
+    """
     data = Path(os.environ.get("RTFACE_DATA", _report.ROOT.parent / "shared" / "data"))
     files = {name: sorted(data.glob(pattern)) for name, pattern in RECORDINGS.items()}
+    started = in_torch(bundle) + started
+    off = {} if quick or started[0].runtime != "torch" else errors(bundle, started, data)
     files = {name: found[:25] if quick else found for name, found in files.items() if found}
     if quick:
         files = dict(list(files.items())[1:2])
@@ -197,6 +236,7 @@ def shifts(bundle: Bundle, started: list[Started], quick: bool) -> list[dict[str
                     "recording": name,
                     **{f"{k} px": f"{getattr(moved, k):.4f}" for k in ("p50", "p99", "max")},
                     "p99 of all px": f"{moved.p99_all:.4f}",
+                    "from labels px": off.get((one.label, name), ""),
                     "frames": moved.frames,
                 }
             )

@@ -8,11 +8,20 @@ from typing import Any
 from rtface import child
 from rtface.camera import open_camera
 from rtface.config import parse_rig
+from rtface.cores import take_fast_cores
 from rtface.platform import Wake
 from rtface.realtime import take_realtime
 from rtface.ring import RUNNING
 from rtface.rings import FrameRingWriter
-from rtface.types import Camera, EndOfStream, Lost, SoftwareTriggered, Stamp, UserError
+from rtface.types import (
+    Camera,
+    EndOfStream,
+    Exposing,
+    Lost,
+    SoftwareTriggered,
+    Stamp,
+    UserError,
+)
 
 REPORT_EVERY_NS = 1_000_000_000
 FILL_TIMEOUT_S = 0.05
@@ -65,13 +74,22 @@ class Account:
             "missed_triggers": told.missed_triggers,
             "segment": self.segment,
             "state": camera.state.name.lower(),
+            "exposure": exposure_of(camera),
         }
+
+
+def exposure_of(camera: Camera) -> dict[str, float] | None:
+    """Return the exposure time of a camera and its limits, us; None where it has none to set."""
+    exposure = camera.exposure if isinstance(camera, Exposing) else None
+    return exposure and exposure._asdict()
 
 
 def run(line: child.Line) -> None:
     """Acquire one camera until told to stop or until its stream ends."""
     job = line.job
     rig, wake = parse_rig(job["rig"], "rig"), Wake(job["wake"])
+    if rig.engine.fast_cores:  # before the camera's driver starts its threads
+        take_fast_cores()
     camera = open_camera(job["camera"], rig.camera[job["camera"]])
     try:
         ring = FrameRingWriter(job["camera"], camera.info, rig.ring.frames_s, job["session"])
@@ -107,7 +125,7 @@ def _loop(
     while not line.stopping:
         try:
             if order := line.order():
-                _obey(order, camera)
+                _obey(order, camera, line)
             stamp = camera.fill(image, FILL_TIMEOUT_S)
         except EndOfStream:
             break
@@ -131,10 +149,24 @@ def _loop(
     line.report("done")
 
 
-def _obey(order: dict[str, Any], camera: Camera) -> None:
-    """Do what is asked for while frames come: expose one."""
+def _obey(order: dict[str, Any], camera: Camera, line: child.Line) -> None:
+    """Do what is asked for while frames come: expose one, or all for another time."""
     if order["cmd"] == "trigger" and isinstance(camera, SoftwareTriggered):
         camera.trigger()
+    elif order["cmd"] == "exposure":
+        line.report("exposure", id=order["id"], **_expose(camera, float(order["us"])))
+
+
+def _expose(camera: Camera, exposure_us: float) -> dict[str, Any]:
+    """Set an exposure time; return what the camera made of it, or why it did not."""
+    if not isinstance(camera, Exposing) or camera.exposure is None:
+        return {"error": "this camera has no exposure time that rtface can set"}
+    try:
+        made = camera.expose(exposure_us)
+    except UserError as error:
+        return {"error": str(error)}
+    now = time.perf_counter_ns()
+    return {"exposure": made._asdict(), "asked_us": exposure_us, "t_host_ns": now}
 
 
 if __name__ == "__main__":

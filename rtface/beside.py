@@ -1,4 +1,4 @@
-"""What a session has beside frames and results: masks, and what rules and lines did."""
+"""What a session has beside frames and results: masks, exposure times, rules and lines."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ class Beside:
         self._masks: dict[str, Kept] = {}
         #: the last word on each camera's arming: a session that begins later has it, too
         self._arming: dict[str, dict[str, Any]] = {}
+        #: exposure times that were set in the run: not those of the rig file
+        self._exposures: dict[str, dict[str, Any]] = {}
         self._notes: list[str] = []
         for camera, meta in metas.items():
             motion = rig.camera[camera].motion
@@ -73,6 +75,8 @@ class Beside:
             _put(session, camera, made, t_host_ns)
         for camera, event in self._arming.items():
             _tell(session, camera, event)
+        for told in self._exposures.values():
+            session.event("exposure", t_host_ns, **told)
         for note in self._notes:
             session.event("annotation", t_host_ns, text=note)
 
@@ -89,6 +93,16 @@ class Beside:
             session.event("annotation", t_host_ns, text=self._notes[-1])
         elif camera in self._masks:
             _put(session, camera, self._masks[camera], t_host_ns)
+
+    def exposure(
+        self, session: SessionWriter | None, order: dict[str, Any], t_host_ns: int
+    ) -> None:
+        """Note an exposure time that was set, for this session and those to come."""
+        told = {key: order[key] for key in ("camera", "asked_us", "exposure_us")}
+        told["text"] = f"{told['camera']}: {told['exposure_us']:g} us"
+        self._exposures[order["camera"]] = told
+        if session is not None:
+            session.event("exposure", t_host_ns, **told)
 
     def _read(
         self, camera: str, path: Path, identity: str | None, frame_seq: int | None = None

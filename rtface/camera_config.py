@@ -148,6 +148,11 @@ class CameraBase(Section):
             raise ValueError("bbox is [left, top, width, height] with both sizes at least 16 px")
         return self
 
+    @property
+    def tells_lines(self) -> bool:
+        """Whether frames say which input lines were high."""
+        return False
+
 
 class SyntheticSection(CameraBase):
     """A rendered moving face with exact truth."""
@@ -173,6 +178,11 @@ class SyntheticSection(CameraBase):
     line0_s: tuple[float, float] | None = Field(
         None, strict=False, description="input line 0 is high from, to: s of the film"
     )
+
+    @property
+    def tells_lines(self) -> bool:
+        """See ``CameraBase``."""
+        return self.line0_s is not None
 
 
 #: fields of embedded image info in the order in which cameras write them, 4 bytes each
@@ -215,6 +225,11 @@ class VideoSection(CameraBase):
         if self.embedded and self.loop:
             raise ValueError("embedded and loop: a counter that begins again cannot be followed")
         return self
+
+    @property
+    def tells_lines(self) -> bool:
+        """See ``CameraBase``."""
+        return "gpio" in self.embedded
 
 
 class TriggerSection(Section):
@@ -274,6 +289,11 @@ class SensorSection(DeviceSection):
                 "exposure_us = 'frame' needs chunks = ['ExposureTime']; the camera says it there"
             )
         return self
+
+    @property
+    def tells_lines(self) -> bool:
+        """See ``CameraBase``."""
+        return "LineStatusAll" in self.chunks
 
 
 class GenicamSection(SensorSection):

@@ -102,8 +102,9 @@ def main(run: Callable[[Line], None]) -> None:
         line.report("error", message=str(error))
         sys.exit(2)
     except Exception as error:  # noqa: BLE001 - the process boundary: everything is reported
-        traceback.print_exc()
         line.report("error", message=f"internal error: {type(error).__name__}: {error}", fault=True)
+        with contextlib.suppress(OSError):  # the terminal may be gone, or the log's disk full
+            traceback.print_exc()
         sys.exit(1)
 
 

@@ -30,7 +30,7 @@ _LOCAL = ("tcp://127.0.0.1:", "tcp://localhost:", "ipc:")
 def localised(message: Message, offset: Offset) -> Message:
     """Return a message with its times in this machine's clock."""
     fields = dict(message.fields)
-    for name in HOST_TIMES:
+    for name in (*HOST_TIMES, "about_ns"):
         if name in fields:
             fields[name] += offset.offset_ns
     fields["timestamp"] = fields["exposure_ns"] * 1e-9

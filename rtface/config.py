@@ -31,16 +31,30 @@ class EngineSection(Section):
         "onnxruntime",
         description="'auto': the fastest of the CPU's; 'null': no network, the path alone",
     )
-    precision: Literal["fp32", "bf16", "fp16", "int8"] | None = Field(
+    precision: Literal["fp32", "bf16", "fp16", "int8", "int8-bf16"] | None = Field(
         None, description="fp32 if left out; of 'auto' whichever is fastest and agrees"
     )
     gpu: int | None = Field(
         None, ge=0, le=63, description="of TensorRT: which one; left out: one without a display"
     )
+    keep_warm_ms: int = Field(
+        0, ge=0, le=1000, description="of TensorRT: a GPU without a frame for so long runs the last"
+    )
     threads: int = Field(1, ge=1, le=64, description="more only if one core misses the frame")
+    fast_cores: bool = Field(
+        True, description="camera and tracker keep off cores that are slow to save power"
+    )
     priority: int = Field(
         0, ge=0, le=98, description="SCHED_FIFO of camera and tracker; 0: the ordinary scheduler"
     )
+
+    @model_validator(mode="after")
+    def _a_gpu_to_keep_warm(self) -> EngineSection:
+        if self.keep_warm_ms and not self.runtime.startswith("tensorrt"):
+            raise ValueError(
+                f"keep_warm_ms is for GPUs, and runtime '{self.runtime}' uses none; leave it out"
+            )
+        return self
 
 
 class StreamSection(Section):
@@ -123,6 +137,24 @@ class Rig(ClosedLoop):
                 f"the ports {ports} collide or pass 65535; "
                 "cameras take data_port, data_port + 2, data_port + 4 ..."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _lines_are_told(self) -> Rig:
+        first = next(iter(self.camera))
+        wanted = [("record.start", first)] if self.record.start == "line" else []
+        for name, rule in self.rule.items():
+            camera = rule.camera or first
+            wanted += [(f"rule.{name}.arm_line", camera)] if rule.arm_line is not None else []
+            wanted += [("loop.light_line", camera)] if self.loop.light_line is not None else []
+        for key, camera in wanted:
+            section = self.camera.get(camera)  # where there is none, that is said elsewhere
+            if section and not section.tells_lines:
+                raise ValueError(
+                    f"{key}: camera.{camera} does not say the state of its input lines, so that "
+                    "none would ever be high; with kind = 'genicam' or 'pylon' give it "
+                    "chunks = ['LineStatusAll'], or leave the key out"
+                )
         return self
 
     def data_port(self, camera: str) -> int:

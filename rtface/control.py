@@ -1,15 +1,18 @@
 """The control port: one request, one reply, from any language; served by the supervisor alone.
 
 A request is one frame: either a JSON map ``{"cmd": ...}``, answered with a JSON map that has
-``ok`` (and ``error``), or one of the short strings of Pupil Remote, answered with a string.
+``ok`` (and ``error``), or one of the short strings of Pupil Remote, answered with a string. What
+takes a while (a camera's word, a file) is answered once it is known; others are not held up.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import zmq
@@ -30,15 +33,23 @@ PER_TURN = 10
 #: what a subject or a session may be called: it becomes part of a folder's name
 LABEL = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?")
 MAX_REMARK = 500
+#: rectangles as left,top,width,height in px; several with ';' between
+_BOX = r"[0-9]{1,5}(,[0-9]{1,5}){3}"
+BOXES = re.compile(rf"(none|{_BOX}(;{_BOX}){{0,7}})?")
+NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
+#: what is not known after this time is answered so, s
+ANSWER_WITHIN_S = 0.8
 
+#: what an order came to, once that is known; its exception is a UserError
+Outcome = Future[dict[str, Any]]
 #: does what an order of ``ORDERS`` asks for, with its fields
-Act = Callable[[str, dict[str, str]], None]
+Act = Callable[[str, dict[str, str]], Outcome | None]
 
 
 def answer(
     request: bytes, status: dict[str, Any], endpoints: dict[str, Any], now_ns: int, act: Act
-) -> bytes:
-    """Return the reply to one request.
+) -> bytes | Outcome:
+    """Return the reply to one request, or what it will be made of.
 
     Questions are harmless and may be repeated. Orders are checked here and handed to ``act``,
     which raises UserError if it cannot obey.
@@ -60,10 +71,10 @@ def answer(
         return _json(ok=True, **known[name])
     if isinstance(name, str) and name in ORDERS:
         try:
-            act(name, _checked(name, command))
+            outcome = act(name, _checked(name, command))
         except UserError as error:
             return _json(ok=False, error=str(error))
-        return _json(ok=True)
+        return outcome or _json(ok=True)
     return _json(ok=False, error=f"unknown cmd; there are {', '.join((*known, *ORDERS))}")
 
 
@@ -75,6 +86,16 @@ ORDERS: dict[str, tuple[str, ...]] = {
     "trigger": ("camera",),
     "arm": ("seconds",),
     "disarm": (),
+    "write_rig": ("camera", "bbox", "roi", "pupil", "running"),
+    "exposure": ("camera", "us"),
+}
+#: what a field may hold where it is neither a remark nor a label, and how that is said
+FIELDS = {
+    **dict.fromkeys(
+        ("bbox", "roi", "pupil", "running"),
+        (BOXES, "is left,top,width,height in whole px, several with ';' between, or 'none'"),
+    ),
+    "us": (NUMBER, "is an exposure time in microseconds, such as 800 or 12.5"),
 }
 
 
@@ -89,9 +110,21 @@ def _checked(order: str, command: dict[str, Any]) -> dict[str, str]:
             raise UserError(f"{key} has to be a text of at most {MAX_REMARK} characters")
         if not value.isprintable():
             raise UserError(f"{key} holds characters that cannot be shown; leave them out")
-        if key != "text" and not LABEL.fullmatch(value):
+        if key in FIELDS:
+            pattern, what = FIELDS[key]
+            if not pattern.fullmatch(value):
+                raise UserError(f"{key} {what}")
+        elif key != "text" and not LABEL.fullmatch(value):
             raise UserError(f"{key} may hold letters, digits, '_', '.' and '-' (at most 64)")
     return fields
+
+
+def told(outcome: Outcome) -> bytes:
+    """Return the reply that an outcome makes, which has to be there."""
+    try:
+        return _json(ok=True, **outcome.result(0))
+    except UserError as error:
+        return _json(ok=False, error=str(error))
 
 
 def _json(**fields: Any) -> bytes:
@@ -135,6 +168,8 @@ class Control:
         bind(self._socket, host, port, "control")
         #: requests answered
         self.answered = 0
+        #: who waits, for what, until when (``time.monotonic``)
+        self._waiting: list[tuple[list[bytes], Outcome, float]] = []
 
     def serve(
         self,
@@ -144,6 +179,7 @@ class Control:
         act: Act,
     ) -> None:
         """Wait up to ``timeout_s`` for requests and answer at most PER_TURN of them."""
+        self._tell_outcomes()
         if not self._socket.poll(int(timeout_s * 1000)):
             return
         for _ in range(PER_TURN):
@@ -156,12 +192,29 @@ class Control:
             # REQ puts an empty frame before its request, DEALER need not
             envelope, request = frames[:-1], frames[-1]
             reply = answer(request, status(), endpoints, time.perf_counter_ns(), act)
-            self.answered += 1
-            try:
-                self._socket.send_multipart([*envelope, reply], zmq.NOBLOCK)
-            except zmq.ZMQError:
-                continue  # the peer is gone or does not read; its reply is its own loss
+            if isinstance(reply, bytes):
+                self._reply(envelope, reply)
+            else:
+                until = time.monotonic() + ANSWER_WITHIN_S
+                self._waiting.append((envelope, reply, until))
         time.sleep(0.01)
+
+    def _tell_outcomes(self) -> None:
+        """Answer what is known by now, or will not be."""
+        waiting, self._waiting = self._waiting, []
+        for envelope, outcome, until in waiting:
+            if outcome.done():
+                self._reply(envelope, told(outcome))
+            elif time.monotonic() > until:
+                self._reply(envelope, _json(ok=False, error=f"no word within {ANSWER_WITHIN_S} s"))
+            else:
+                self._waiting.append((envelope, outcome, until))
+
+    def _reply(self, envelope: list[bytes], reply: bytes) -> None:
+        self.answered += 1
+        # a peer that is gone or does not read: its reply is its own loss
+        with contextlib.suppress(zmq.ZMQError):
+            self._socket.send_multipart([*envelope, reply], zmq.NOBLOCK)
 
     def close(self) -> None:
         """Close the port."""

@@ -31,7 +31,9 @@ class Timing(NamedTuple):
     to_midpoint_ns : int
         From the event that the stamp marks to the midpoint of the exposure, negative if before.
     half_exposures : int
-        -1, 0 or 1: so many halves of each frame's own exposure time come on top.
+        -1, 0 or 1: so many halves of the exposure time come on top.
+    exposure_ns : int or None
+        The exposure time as declared, 0 if it is not. None: every frame has its own and says it.
     midpoint_err_ns : int
         How much rows differ from the midpoint (rolling shutter).
     """
@@ -44,9 +46,12 @@ class Timing(NamedTuple):
     calibrated: TimeSource | None = None
     to_midpoint_ns: int = 0
     half_exposures: int = 0
+    exposure_ns: int | None = None
     midpoint_err_ns: int = 0
 
 
+#: cameras make of an exposure time what they can: at first it may differ from the declared by this
+ROUNDED = 0.02
 #: ways that see the delay of the fastest frames
 _FITTED = (TimeSource.DEVICE_CLOCK, TimeSource.FRAME_COUNTER)
 
@@ -72,6 +77,7 @@ class FrameTimer:
         self._pairs = PairFit()
         self._segment: int | None = None
         self._exposure_time_ns = 0  # of the newest frame that said it
+        self._usual_ns = timing.exposure_ns or 0  # as declared; as the camera rounds it
         self._changes = 0  # steps and resets of the clock that pairs were told of
         self._source = TimeSource.DELIVERY
 
@@ -90,17 +96,26 @@ class FrameTimer:
             Each frame's own exposure time is needed, and the camera does not say it.
         """
         timing = self._timing
-        own_ns = stamp.exposure_time_ns or self._exposure_time_ns
+        said_ns = stamp.exposure_time_ns
+        own_ns = said_ns or self._exposure_time_ns or (timing.exposure_ns or 0)
         if timing.half_exposures and not own_ns:
             raise UserError(
                 "camera.exposure_us: is 'frame', and the camera does not say how long its frames "
                 "are exposed; switch auto exposure off and give the time in us"
             )
-        self._exposure_time_ns = own_ns
         middle = timing.to_midpoint_ns + timing.half_exposures * own_ns // 2
         at, error, source = self._found(stamp)
-        if timing.half_exposures and not stamp.exposure_time_ns:
-            error += own_ns // 2  # this one frame did not say it
+        if self._exposure_time_ns and not said_ns:
+            # this one frame did not say it; it is shorter than the frame lasts
+            error += max(own_ns, timing.period_ns) // 2
+        if said_ns and not self._exposure_time_ns:
+            rounded = abs(said_ns - self._usual_ns) < ROUNDED * self._usual_ns
+            self._usual_ns = said_ns if rounded else self._usual_ns
+        self._exposure_time_ns = said_ns or self._exposure_time_ns
+        # where every frame has its own, delays were measured or declared over all of them
+        changed_ns = abs(own_ns - self._usual_ns) if timing.exposure_ns else 0
+        if source != TimeSource.LATCHED_PAIRS:
+            error += changed_ns  # delivery is later by that against the stamp, at most
         calibrated = source == timing.calibrated
         if calibrated or (source == TimeSource.DELIVERY and timing.calibrated in _FITTED):
             delay_ns, delay_err_ns = timing.measured_ns, timing.measured_err_ns
@@ -113,7 +128,7 @@ class FrameTimer:
             at - delay_ns + middle,
             error + delay_err_ns + timing.midpoint_err_ns,
             source.value,
-            0 if calibrated else Flag.UNCALIBRATED.value,
+            0 if calibrated and not changed_ns else Flag.UNCALIBRATED.value,
         )
 
     def _found(self, stamp: Stamp) -> tuple[int, int, TimeSource]:

@@ -119,12 +119,11 @@ def pass_arming(rig: Rig, processes: Iterable[Process], order: str, seconds: str
             raise UserError(f"seconds has to be a number, not {seconds!r}") from None
         if not 0 < fields["for_s"] <= rig.loop.arm_s:
             raise UserError(f"seconds: above 0, at most loop.arm_s = {rig.loop.arm_s:g}")
-    deaf = [
-        process.camera
-        for process in processes
-        if process.role == "track"
-        and rules_of(rig, process.camera)
-        and not process.order(order, **fields)  # every one of them, whatever the others do
-    ]
+    trackers = [p for p in processes if p.role == "track" and rules_of(rig, p.camera)]
+    # every one of them, whatever the others do
+    deaf = [process.camera for process in trackers if not process.order(order, **fields)]
     if deaf:
+        if order == "arm":  # all or none
+            for process in trackers:
+                process.order("disarm", why="another tracker does not listen")
         raise UserError(f"the tracker of {', '.join(deaf)} does not listen")

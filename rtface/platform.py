@@ -12,6 +12,7 @@ import mmap
 import os
 import platform as _platform
 import select
+import socket
 import sys
 import tempfile
 import threading
@@ -29,6 +30,15 @@ if sys.platform == "win32":
         """Lock a file for this process alone; OSError if another has it and ``wait`` is off."""
         msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
 
+    def is_locked(descriptor: int) -> bool:
+        """Whether somebody else has the lock of a file."""
+        try:
+            lock_file(descriptor, False)
+        except OSError:
+            return True
+        unlock_file(descriptor)
+        return False
+
     def unlock_file(descriptor: int) -> None:
         """Give a lock back."""
         msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
@@ -39,6 +49,19 @@ else:
     def lock_file(descriptor: int, wait: bool) -> None:
         """Lock a file for this process alone; OSError if another has it and ``wait`` is off."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+    def is_locked(descriptor: int) -> bool:
+        """Whether somebody else has the lock of a file."""
+        try:
+            # a shared one: for another, NFS wants a file that is open for writing
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return True
+        except OSError:  # the file system has no locks, so nobody took one
+            return False
+        # closing is not enough: what another thread just forked has the lock as well
+        unlock_file(descriptor)
+        return False
 
     def unlock_file(descriptor: int) -> None:
         """Give a lock back, also that of a process that was forked meanwhile."""
@@ -287,6 +310,14 @@ def step_back(by: int = 5) -> None:
     """Let other processes of the machine go first when they want the same core (``nice``)."""
     if sys.platform != "win32":
         os.nice(by)
+
+
+def claim_port(listener: socket.socket) -> None:
+    """Let a socket bind a port that was in use until just now, and nobody else's that is."""
+    if sys.platform == "win32":  # there SO_REUSEADDR takes ports from others
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+    else:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
 
 def store_barrier() -> None:

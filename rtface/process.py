@@ -27,6 +27,8 @@ else:
 
 
 #: states of a child that is gone
+#: a process that was killed is waited for so long, s
+KILLED_WITHIN_S = 1.0
 ENDED = ("ended", "died", "killed")
 
 
@@ -40,6 +42,7 @@ class Process:
     state: str = "starting"
     armed: bool = False  # its camera exposes, or waits for triggers
     counts: dict[str, Any] = field(default_factory=dict)
+    info: dict[str, Any] | None = None  # what it said when it was ready
     error: str | None = None
 
     @property
@@ -48,9 +51,10 @@ class Process:
         return f"{self.role} {self.camera}".strip()
 
     def kill(self) -> None:
-        """End it without asking."""
+        """End it without asking; one that a driver or a disk holds fast is left to the system."""
         self.popen.kill()
-        self.popen.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.popen.wait(KILLED_WITHIN_S)
         self.state = "killed"
 
     def order(self, cmd: str, **fields: Any) -> bool:

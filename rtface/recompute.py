@@ -80,6 +80,12 @@ def recompute(
     if recording.about.video == "none":
         raise UserError(f"{session.path}: {camera} was recorded without video")
     rig = parse_rig(session.about.rig, str(session.path / layout.ABOUT))
+    mode = rig.camera[camera].normalise
+    if mode != "per frame":
+        raise UserError(
+            f"{session.path}: {camera} was tracked with normalise = '{mode}', by frames that came "
+            "before; only 'per frame' can be computed again"
+        )
     network = load_bundle(bundle or rig.engine.bundle)
     told = recording.about.meta.get("model", {})
     if network.sha256 != told.get("sha256"):

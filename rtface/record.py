@@ -116,6 +116,8 @@ def _obey(recorder: Recorder, order: dict[str, Any]) -> None:
         recorder.end("asked", t_host_ns)
     elif order["cmd"] == "annotate":
         recorder.annotate(order["text"], t_host_ns)
+    elif order["cmd"] == "exposure":
+        recorder.exposure(order, t_host_ns)
     elif order["cmd"] == "masks":
         recorder.masks(order, t_host_ns)
 

@@ -74,6 +74,7 @@ class Recorder:
         self._ending_why = ""
         self._due_ns = 0
         self._warned = False
+        self._free_before = sys.maxsize
         self._syncer = ThreadPoolExecutor(1, "fsync")
         self._syncing: Future[None] | None = None
         #: why recording cannot go on, for the status
@@ -175,6 +176,11 @@ class Recorder:
             with self._disk():
                 self._session.event("annotation", t_host_ns, text=text)
 
+    def exposure(self, order: dict[str, Any], t_host_ns: int) -> None:
+        """Note that a camera exposes for another time, in this session and in those to come."""
+        with self._disk():
+            self._beside.exposure(self._session, order, t_host_ns)
+
     def masks(self, order: dict[str, Any], t_host_ns: int) -> None:
         """Keep masks that were made in the run, in this session and in those to come."""
         with self._disk():
@@ -263,10 +269,13 @@ class Recorder:
                 self._close("disk error")
 
     def _free(self) -> int:
-        try:
-            return shutil.disk_usage(self._root).free
-        except OSError:
-            return 0
+        """Return the bytes that are free; as before where a disk (of a network) does not say now.
+
+        Whether it takes what is written is seen by writing.
+        """
+        with contextlib.suppress(OSError):
+            self._free_before = shutil.disk_usage(self._root).free
+        return self._free_before
 
     def _full(self) -> str:
         return (

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtface import platform
+from rtface.types import UserError
 
 MAGIC = int.from_bytes(platform.RING_MAGIC, "little")
 VERSION = 2
@@ -77,8 +78,11 @@ class RingWriter:
             raise ValueError(f"a record has at most {RECORD_WORDS} words, not {n_words}")
         self._record = struct.Struct(f"@{n_words}q")
         text = json.dumps(description).encode()
-        if len(text) > HEADER_BYTES - _DESCRIPTION:
-            raise ValueError(f"the description of ring {name} is {len(text)} bytes, too long")
+        if len(text) > (most := HEADER_BYTES - _DESCRIPTION):
+            raise UserError(
+                f"ring {name}: its description has {len(text)} bytes and room for {most}; "
+                "the network or neural model has too many names, or too long ones"
+            )
         self.n_slots = n_slots
         # slots start on pages: payload copies then never share a page with the next header
         slot_bytes = -(-(SLOT_HEADER_BYTES + payload_bytes) // 4096) * 4096

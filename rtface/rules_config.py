@@ -125,7 +125,7 @@ class RuleSection(Section):
     """When a line fires, and what forbids it."""
 
     output: str = Field(description="which [output.NAME] fires")
-    pulse_ms: float = Field(10.0, gt=0, le=60_000, description="how long the line is on, ms")
+    pulse_ms: float = Field(10.0, ge=0.001, le=60_000, description="how long the line is on, ms")
     camera: str | None = Field(None, description="which camera it looks at; left out: the first")
     hazard: bool = Field(False, description="may harm: only lines that go idle by themselves")
 

@@ -8,14 +8,15 @@ import os
 import queue
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import zmq
 
 from rtface import platform, wire
+from rtface.adjust import Exposures, RigFiles
 from rtface.config import Rig
-from rtface.control import Control
+from rtface.control import Control, Outcome
 from rtface.orders import (
     masks_to_come,
     pass_arming,
@@ -27,6 +28,7 @@ from rtface.orders import (
 )
 from rtface.process import ENDED, ChildDied, Process, Reports, spawn
 from rtface.publish import bind
+from rtface.rigfile import RigFile
 from rtface.types import UserError
 from rtface.watch import CameraWatch
 
@@ -55,6 +57,10 @@ class Supervisor:
     may_arm : callable, optional
         Raises UserError where rules may not be armed with real lines; left out: rules of hazard
         may not.
+    page : dict, optional
+        Settings of the live page, without its ``control``; left out: there is none.
+    files : mapping, optional
+        By camera, the rig file it stands in.
 
     Attributes
     ----------
@@ -75,8 +81,10 @@ class Supervisor:
         armed: bool = False,
         may_arm: Callable[[], None] | None = None,
         page: dict[str, Any] | None = None,
+        files: Mapping[str, RigFile] | None = None,
     ) -> None:
         self.rig = rig
+        self._files, self._exposures = RigFiles(rig, files or {}), Exposures(rig)
         self._page = page
         self._armed = armed
         self._may_arm = may_arm or (lambda: refuse_hazard(rig))
@@ -210,13 +218,16 @@ class Supervisor:
             if report.get("fault"):
                 process.error = f"{process.name}: {process.error}"
         elif kind == "ready":
-            process.state = "running"
+            process.state, process.info = "running", report
             self._recorded |= process is self._recorder
         elif kind == "armed":
             process.armed = True
         elif kind == "note":
             self.notes.append(report["text"])
             self._note(report["text"])
+        elif kind == "exposure":
+            self._exposures.heard(process, report, self._recorder)
+            self._status_due = 0.0  # everybody hears of it at once
         elif kind == "masks":
             pass_masks(process, report, self.processes, self._recorder)
         elif kind == "done":
@@ -306,8 +317,15 @@ class Supervisor:
         if self._recorder:
             self._recorder.order("annotate", t_host_ns=time.perf_counter_ns(), text=text)
 
-    def act(self, order: str, fields: dict[str, str]) -> None:
-        """Do what the control port was asked for; UserError says why it cannot be done."""
+    def act(self, order: str, fields: dict[str, str]) -> Outcome | None:
+        """Do what the control port was asked for; UserError says why it cannot be done.
+
+        Returned is what comes of an order that takes a while.
+        """
+        if order == "write_rig":
+            return self._files.write(fields, self.processes)
+        if order == "exposure":
+            return self._exposures.ask(fields, self.processes)
         if order == "trigger":
             pass_trigger(self.rig, self.processes, fields["camera"])
         elif order in ("arm", "disarm"):
@@ -316,10 +334,11 @@ class Supervisor:
             pass_arming(self.rig, self.processes, order, fields.get("seconds", ""))
         else:
             pass_to_recorder(self._recorder, order, fields)
+        return None
 
     def status(self) -> dict[str, Any]:
         """Return what ``status.`` says: counts, ages, lifecycle and the two clocks together."""
-        cameras: dict[str, Any] = {name: {} for name in self.rig.camera}
+        cameras: dict[str, Any] = {name: self._files.state(name) for name in self.rig.camera}
         for process in self.processes:
             if process.camera:
                 cameras[process.camera].update(process.counts)
@@ -391,6 +410,7 @@ class Supervisor:
             if self._status_socket:
                 self._status_socket.close(linger=200)
             self._context.term()
+            self._files.close()
 
     def _kill_the_rest(self, processes: list[Process]) -> None:
         for process in processes:
@@ -422,14 +442,15 @@ def run_rig(
     armed: bool = False,
     may_arm: Callable[[], None] | None = None,
     page: dict[str, Any] | None = None,
+    files: Mapping[str, RigFile] | None = None,
 ) -> Supervisor:
     """Run a rig until it ends, ``stop_asked`` says so, or ``seconds`` passed; return it stopped.
 
     ``label`` has the ``subject`` and ``name`` of the session that is recorded, if one is;
     ``armed`` lets rules fire real lines, from the start on; ``may_arm`` as of ``Supervisor``.
-    ``page`` are the settings of the live page; None: there is none.
+    ``page`` are the settings of the live page; None: there is none. ``files`` as of ``Supervisor``.
     """
-    supervisor = Supervisor(rig, label, armed, may_arm, page)
+    supervisor = Supervisor(rig, label, armed, may_arm, page, files)
     failed = True
     try:
         if supervisor.start(stop_asked, on_turn):

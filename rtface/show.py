@@ -1,17 +1,9 @@
-"""What a terminal shows: the status line while running, the summary at the end."""
+"""What a terminal shows, as text: the line of a camera while running, the summary at the end."""
 
 from __future__ import annotations
 
-import sys
-import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
-PLAIN_EVERY_S = 5.0
 #: what the status line says of a camera that delivers nothing
 STATES = {
     "waiting": "armed, waiting for a trigger",
@@ -102,54 +94,6 @@ def recording_summary(recording: dict[str, Any] | None) -> str:
             results += f", {counts['results_lost']} results lost"
         lines.append(f"{name}: {counts['frames']} frames = {' + '.join(kinds) or 0}; {results}")
     return "\n".join(lines)
-
-
-class StatusLine:
-    """One line that renews itself on a terminal; elsewhere a plain line every 5 s."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
-        self._due = time.monotonic()
-        self._printed = ""
-
-    def __enter__(self) -> Self:
-        """Start."""
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Clear the line."""
-        self._live.stop()
-
-    def note(self, text: str) -> None:
-        """Show a line that stays, above the status."""
-        self._live.console.print(text, markup=False, highlight=False)
-
-    def show(self, status: dict[str, Any]) -> None:
-        """Show the latest status of every camera."""
-        cameras = status["cameras"].items()
-        if not self._console.is_terminal:  # a log has no use for cameras that are starting
-            cameras = [(name, counts) for name, counts in cameras if "tracked" in counts]
-        lines = [camera_line(name, counts) for name, counts in cameras]
-        if recording := recording_line(status.get("recording")):
-            lines.append(recording)
-        self.show_text("\n".join(lines))
-
-    def show_text(self, text: str) -> None:
-        """Show this; where there is no terminal, every 5 s at most and the same only once."""
-        if self._console.is_terminal:
-            self._live.update(Text(text))
-        elif text and text != self._printed and time.monotonic() >= self._due:
-            self._due = time.monotonic() + PLAIN_EVERY_S
-            self._printed = text
-            print(text, file=sys.stderr, flush=True)
 
 
 def summary(status: dict[str, Any], unclean: int) -> str:

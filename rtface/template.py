@@ -97,9 +97,11 @@ nuisances = true              # flashes, scanning light in the pupil, a spout, a
 bundle = "default"            # or a folder with model.onnx and model.json
 runtime = "onnxruntime"       # or "openvino", "tensorrt", "tensorrt_rtx"; "auto": the fastest of
                               # the CPU's; "null" runs no network and measures the path alone
-# precision = "fp32"          # or "bf16", "fp16", "int8", where runtime and network have it
+# precision = "fp32"          # or "bf16", "fp16", "int8", "int8-bf16", as runtime and network have
 # gpu = 0                     # of TensorRT, as nvidia-smi counts; else one without a display
+# keep_warm_ms = 0            # of TensorRT: a GPU without a frame for so long runs the last again
 threads = 1                   # more only if one core misses the frame budget
+fast_cores = true             # camera and tracker keep off cores that are slow to save power
 priority = 0                  # SCHED_FIFO of camera and tracker (10); 0: the ordinary scheduler
 
 [stream]

@@ -95,16 +95,16 @@ def timing_of(rig: Rig, camera: str, info: CameraInfo) -> Timing:
         "end": (-1, 0.0),
         "readout_end": (-1, -section.readout_us),
     }[section.stamp_means]
-    own = section.exposure_us == "frame"
-    exposure_us = section.exposure_us if isinstance(section.exposure_us, float) else 0.0
+    told = section.exposure_us
     rows_us = section.row_us * (info.height - 1)
     err_us = section.delay_err_us
     timing = Timing(
         period_ns=period_ns,
         delay_ns=int(section.delay_us * 1000),
         delay_err_ns=period_ns if err_us is None else int(err_us * 1000),
-        to_midpoint_ns=int(1000 * (halves * exposure_us / 2 + more_us + rows_us / 2)),
-        half_exposures=halves if own else 0,
+        to_midpoint_ns=int(1000 * (more_us + rows_us / 2)),
+        half_exposures=halves,
+        exposure_ns=None if told == "frame" else round(1000 * (told or 0)),
         midpoint_err_ns=int(1000 * rows_us / 2),
     )
     if section.latency is None:

@@ -11,8 +11,10 @@ from typing import Any
 from rtface import __version__, child, wire
 from rtface.ages import AgeHistogram
 from rtface.config import Rig, parse_rig
+from rtface.cores import take_fast_cores
 from rtface.engine import Started, start_engine
 from rtface.engine.bundle import Bundle, load_bundle
+from rtface.engine.keepwarm import KeepWarm
 from rtface.engine.null import NullEngine, NullEstimator
 from rtface.event_ring import EventRingWriter
 from rtface.face import FaceFinder
@@ -26,6 +28,7 @@ from rtface.publish import Publisher
 from rtface.realtime import take_realtime
 from rtface.ring import CLOSED, RUNNING
 from rtface.rings import FrameRingReader, ResultRingWriter
+from rtface.rules.gate import about_whiskers
 from rtface.rules_config import rules_of
 from rtface.stages.make import Stages, make_stages
 from rtface.stages.motion import MotionStage
@@ -75,6 +78,11 @@ def estimator_for(
         return NullEstimator(engine, bbox or whole)
     shape, mode = (info.height, info.width), face_mode(rig, camera, bundle)
     if made := facemap_estimator(bundle.normalisation, engine, shape, bbox):
+        if section.normalise != "per frame":
+            raise UserError(
+                f"camera.{camera}.normalise: '{section.normalise}' is not for a network of "
+                "Facemap's, which is normalised as Facemap does; leave it out"
+            )
         return made
     finder = finder_for(bundle.crop, engine, shape, mode, bbox, info.rate_hz)
     frames = max(1.0, section.normalise_s * info.rate_hz)
@@ -108,6 +116,9 @@ def describe(
         "clock": "perf_counter_ns of the machine that runs rtface",
         "signals": lengths,
         **stages.about(),
+        "whiskers": about_whiskers(
+            camera, rig.camera[camera].whiskers, bundle.sha256, bundle.names
+        ),
         "rules": loop and loop.about(),
         "topics": [
             wire.pose_topic(camera),
@@ -135,6 +146,8 @@ def run(line: child.Line) -> None:
     rig, camera = parse_rig(job["rig"], "rig"), job["camera"]
     bundle = load_bundle(rig.engine.bundle)
     section = rig.engine
+    if section.fast_cores:  # before the runtime starts its threads
+        take_fast_cores()
     started = start_engine(bundle, section.runtime, section.threads, section.precision, section.gpu)
     frames = child.frames_of(line, camera)
     if frames is None:
@@ -200,7 +213,9 @@ def _track(
         masks_file = section.masks if section else None
         between = _Between(line, stages.motion, loop, publisher, events, meta, info, masks_file)
         wake = Wake(line.job["wake"])
-        _loop(line, frames, tracker, estimator.finder, results, publisher, between, wake)
+        keep_warm = getattr(started.engine, "keep_warm", None)  # of GPUs
+        warmth = KeepWarm(keep_warm, rig.engine.keep_warm_ms)
+        _loop(line, frames, tracker, estimator.finder, results, publisher, between, wake, warmth)
 
 
 class _Between:
@@ -220,6 +235,8 @@ class _Between:
         self._line, self._motion, self._loop = line, motion, loop
         self._publisher, self._events, self._meta = publisher, events, meta
         self._shape = info.height, info.width
+        # with the first frame that is good enough: before, silence is no fault
+        self._arming = bool(line.job.get("armed"))
         #: where the masks lie
         self._path: str | None = masks_file
 
@@ -240,6 +257,7 @@ class _Between:
                 self._path = order["path"]
                 threading.Thread(target=self._load, daemon=True).start()
             elif self._loop:
+                self._arming &= order["cmd"] == "camera"  # armed or disarmed by somebody since
                 self._loop.obey(order)
         self.tell()
 
@@ -250,16 +268,15 @@ class _Between:
             if self._events:
                 self._events.write(event)
 
-    def arm(self, ledger: Ledger) -> bool:
-        """Let rules fire from the start of the run; False: not yet, the clock is not good."""
-        if self._loop and not self._loop.may_arm(ledger):
-            return False
-        if self._loop:
+    def arm(self, ledger: Ledger) -> None:
+        """Let rules fire from the start of the run on, if they shall, once the clock is good."""
+        if self._arming and self._loop and self._loop.may_arm(ledger):
+            self._arming = False
             self._loop.obey({"cmd": "arm", "why": "at the start of the run"})
-        return True
 
     def disarm(self, why: str) -> None:
         """Let nothing fire any more."""
+        self._arming = False
         if self._loop:
             self._loop.obey({"cmd": "disarm", "why": why})
 
@@ -298,7 +315,9 @@ def _loop(
     publisher: Publisher,
     between: _Between,
     wake: Wake,
+    warmth: KeepWarm,
 ) -> None:
+    rest_s = min(IDLE_WAKE_S, warmth.every_ns * 1e-9 or IDLE_WAKE_S)
     total, recent = AgeHistogram(), AgeHistogram()
     last = -1
     report_due_ns = time.perf_counter_ns() + REPORT_EVERY_NS
@@ -318,7 +337,6 @@ def _loop(
         }
 
     child.quiet_memory()
-    arming = bool(line.job.get("armed"))  # with the first frame: before, silence is no fault
     while not line.stopping:
         # read the state before looking for frames: a ring closed after that look has no more
         closed = frames.ring.state == CLOSED
@@ -328,13 +346,13 @@ def _loop(
             last = frame.frame_seq
             if ledger.flags & Flag.NEW_MASKS:
                 between.announce(ledger)
-            if arming:
-                arming = not between.arm(ledger)
+            between.arm(ledger)
             seq = results.write(ledger, pose, signals)
             publisher.send(Result(seq, ledger, pose, signals))
             age_ns = ledger.t_done_ns - ledger.t_host_ns
             total.add(age_ns)
             recent.add(age_ns)
+            warmth.used(ledger.t_done_ns)
         elif closed:
             break
         publisher.tend()
@@ -350,7 +368,8 @@ def _loop(
             line.report("counts", **counts(), age=recent.summary(), n=recent.n)
             recent.clear()
         if frame is None:
-            wake.wait(IDLE_WAKE_S)  # last: nothing stands between the wake and the frame
+            warmth.tend(now)
+            wake.wait(rest_s)  # last: nothing stands between the wake and the frame
     between.finish()
     tracker.finish(frames.ring.head + 1)
     line.report("counts", **counts(), total_age=total.summary())

@@ -185,6 +185,35 @@ class SoftwareTriggered(Protocol):
         """Expose one frame; what the camera does not take now is a missed trigger."""
 
 
+class ExposureRange(NamedTuple):
+    """The exposure time of a camera and its limits, us."""
+
+    us: float
+    least_us: float
+    most_us: float
+
+
+@runtime_checkable
+class Exposing(Protocol):
+    """A camera whose exposure time may be set while it runs."""
+
+    @property
+    def exposure(self) -> ExposureRange | None:
+        """What it is, by the camera's last word; None: this one has none. Asks no device."""
+
+    def expose(self, exposure_us: float) -> ExposureRange:
+        """Set it, and return what the camera made of it.
+
+        Frames that it holds for are those that begin to be exposed after the call; a stamp says
+        which, or 0 where nobody knows.
+
+        Raises
+        ------
+        UserError
+            The camera has none, does not take this one, or does not answer.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Pixels and their stamp.

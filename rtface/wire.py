@@ -181,7 +181,7 @@ def decode(frames: Sequence[bytes]) -> Message:
             raise WireError("frames are missing")
         keypoints = found.pop("keypoints", None)
         return Message(topic, int(fields.get("seq", 0)), fields, keypoints, found)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise WireError(f"wrong contents ({error!r})") from None
 
 

@@ -68,6 +68,33 @@ def test_what_a_rig_file_means(tmp_path: Path) -> None:
         meaning(path)
 
 
+def test_another_neural_model_is_another_rig(tmp_path: Path) -> None:
+    path = rig_file(tmp_path, RIG + '[camera.cam1.neural]\nbundle = "model"\n')
+    (tmp_path / "model").mkdir()
+    (tmp_path / "my_rule.py").write_text("")
+    (tmp_path / "model" / "neural.json").write_text("{}")
+    before = meaning(path)
+    (tmp_path / "model" / "neural.json").write_text('{"fitted": "again"}')
+    assert meaning(path) != before
+    (tmp_path / "model" / "neural.json").unlink()
+    with pytest.raises(UserError, match=r"camera\.cam1\.neural\.bundle: .* cannot be read"):
+        meaning(path)
+
+
+@pytest.mark.parametrize(
+    "other", ["[loop]\nlight_step = 10.0\nmax_skipped = 1.0\n", "[engine]\npriority = 3\n"]
+)
+def test_a_run_with_another_files_loop_is_not_what_was_accepted(tmp_path: Path, other: str) -> None:
+    path, beside = rig_file(tmp_path), tmp_path / "beside.toml"
+    beside.write_text('[camera.cam2]\nkind = "synthetic"\nseed = 8\n' + other)
+    write_report(path, meaning(path), all_passed())
+    key = other.split("]")[0][1:]
+    with pytest.raises(UserError, match=rf"hazard = true, and the \[{key}\] of this run is that"):
+        require_accepted([(one, load_rig(one)) for one in (path, beside)])
+    beside.write_text(beside.read_text().replace(other, ""))
+    require_accepted([(one, load_rig(one)) for one in (path, beside)])
+
+
 def refusal(path: Path) -> str:
     with pytest.raises(UserError) as caught:
         require_accepted([(path, load_rig(path))])
@@ -292,6 +319,8 @@ def test_frames_have_to_be_accounted_for() -> None:
         ({"produced": 1002, "lost_camera": 2}, (990, 0), "lost more than 0.1%"),
         ({"tracked": 400, "skipped": 600}, (400, 0), "max_skipped"),
         ({}, (980, 10), "messages were lost"),
+        ({}, (0, 0), "the subscriber did not get what was tracked"),
+        ({}, (600, 0), "the subscriber did not get what was tracked"),
     ):
         step = judge_tracking("cam1", {**counts, **change}, received, 10.0, 0.001, 0.5)
         assert step.outcome == FAILED

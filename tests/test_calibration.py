@@ -237,9 +237,10 @@ def test_another_host_s_times_become_ours() -> None:
     from rtface.ping import Offset
     from rtface.wire import Message
 
-    fields = {"t_done_ns": 5, "exposure_ns": 3, "exposure_err_ns": 2, "frame_seq": 9}
-    moved = localised(Message("pose.cam1.", 1, fields), Offset(10**12, 40, 0)).fields
+    fields = {"t_done_ns": 5, "exposure_ns": 3, "exposure_err_ns": 2, "frame_seq": 9, "about_ns": 1}
+    moved = localised(Message("neural.cam1.", 1, fields), Offset(10**12, 40, 0)).fields
     assert moved["t_done_ns"] == 10**12 + 5
+    assert moved["about_ns"] == 10**12 + 1  # of a prediction: what time it is about
     assert moved["exposure_ns"] == 10**12 + 3
     assert moved["timestamp"] == pytest.approx(1000.0)
     assert (moved["exposure_err_ns"], moved["clock_err_ns"], moved["frame_seq"]) == (42, 40, 9)

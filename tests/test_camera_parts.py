@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from camera_cases import FakeNodes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from rtface.camera.ids import LONGEST_RUN, IdCounter, add, causes, missed_trigge
 from rtface.camera.pixels import gray_of_mosaic, needs_even, pixel_format, reader
 from rtface.camera.producers import VARIABLE, find_producers
 from rtface.camera.sensor import set_up
-from rtface.camera.sfnc import NodeRefused, Setting, Value, apply, in_range, plan
+from rtface.camera.sfnc import Setting, apply, plan
 from rtface.camera_config import GenicamSection
 from rtface.types import Lost, UserError
 from rtface.watch import CameraWatch
@@ -168,37 +169,6 @@ def test_producers_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("rtface.camera.producers._USUAL", ())
     with pytest.raises(UserError, match="install the camera vendor's driver"):
         find_producers()
-
-
-class FakeNodes:
-    """A camera whose features are a dict; numbers have limits, texts have choices."""
-
-    def __init__(self, features: dict[str, Any], limits: dict[str, Any]) -> None:
-        self.features, self.limits = features, limits
-        self.written: list[tuple[str, Value]] = []
-
-    def has(self, name: str) -> bool:
-        return name in self.features
-
-    def read(self, name: str) -> Value:
-        value: Value = self.features[name]
-        return value
-
-    def write(self, name: str, value: Value) -> None:
-        limit = self.limits.get(name)
-        if isinstance(limit, tuple) and not limit[0] <= float(value) <= limit[1]:
-            raise NodeRefused(f"{name}: out of range")
-        if isinstance(limit, list) and value not in limit:
-            raise NodeRefused(f"{name}: no such entry")
-        self.written.append((name, value))
-        self.features[name] = round(value) if name == "Rounded" else value  # type: ignore[arg-type]
-
-    def execute(self, name: str) -> None:
-        raise NodeRefused(name)
-
-    def allowed(self, name: str) -> str:
-        limit = self.limits.get(name, [])
-        return in_range(*limit, None) if isinstance(limit, tuple) else ", ".join(limit)
 
 
 def section(**fields: Any) -> GenicamSection:

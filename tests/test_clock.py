@@ -292,7 +292,7 @@ def test_what_a_stamp_means_is_undone(means: str, exposure_ns: int | None) -> No
     for i in range(20 * RATE):
         middle = (i + 1) * PERIOD_NS
         told = made.exposure_of(i) if exposure_ns is None else 0
-        stamp = made.stamp(i, middle)
+        stamp = made.stamp(made.exposure_of(i), middle)
         # delivered at once after the moment that is stamped: nothing else is measured here
         found = timer(Stamp(0, i, stamp, stamp, exposure_time_ns=told))
         if i > RATE * 8:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from camera_cases import FakeNodes
 
 from rtface.acquire import Account
 from rtface.camera.device import Buffer, DeviceCamera, LinkLost
@@ -25,6 +26,7 @@ class Bench:
         self.links: list[FakeLink] = []
         self.looked_ns: list[int] = []
         self.there = True
+        self.features: dict[str, Any] = {}
 
     def open(self) -> "FakeLink":
         self.looked_ns.append(self.now_ns)
@@ -54,6 +56,7 @@ class FakeLink:
         self.closed = self.started = self.queued = 0
         self.lost_buffers = 0
         self.answers = True
+        self.nodes = FakeNodes(dict(bench.features), {"ExposureTime": (10.0, 50_000.0)})
         self._bench = bench
 
     def start(self) -> None:

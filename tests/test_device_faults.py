@@ -50,6 +50,36 @@ def test_a_camera_that_fails_as_it_returns_is_closed_and_looked_for_again(
     assert counts["lost"] == Lost(incomplete=2)._asdict()
 
 
+@pytest.mark.parametrize("times", [3, 1000])
+def test_a_camera_that_refuses_its_settings_as_it_returns_is_asked_again(times: int) -> None:
+    """While it boots it takes nothing; one that never takes them ends the run with its reason."""
+    bench = Bench()
+    run = Acquisition(bench)
+    bench.link.queue += [1, LinkLost("cable")]
+    run.turn(2)
+    whole, refused = bench.open, []
+
+    def not_yet() -> FakeLink:
+        if len(refused) < times:
+            refused.append(1)
+            raise UserError("camera.cam1: ExposureTime is not there")
+        return whole()
+
+    run.camera._open = not_yet
+    if times == 1000:
+        with pytest.raises(UserError, match="ExposureTime is not there"):
+            run.turn(3000)
+        assert len(refused) == 13
+        return
+    for _ in range(400):
+        if run.camera.state is CameraState.GONE:
+            run.turn()
+    assert run.camera.state is CameraState.RUNNING
+    bench.link.queue += [0]
+    run.turn()
+    assert [s.segment for s in run.stamps] == [0, 1]
+
+
 @pytest.mark.parametrize("kind", [FailsToStart, FailsToLatch])
 def test_a_camera_that_fails_to_start_is_one_line(kind: type[FakeLink]) -> None:
     bench = Bench()

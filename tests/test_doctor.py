@@ -85,6 +85,7 @@ JUDGED: list[tuple[Callable[[], Finding], Verdict, str]] = [
     (lambda: clock.judge_sleep([0.06] * 290 + [8.0] * 10), HINT, "real-time"),
     (lambda: cpu.judge_cores("CPU", 8, 8), OK, ""),
     (lambda: cpu.judge_cores("CPU", 1.5, 8), HINT, "two cores"),
+    (lambda: cpu.judge_cores("CPU", 20, 20, 12), OK, ""),
     (lambda: cpu.judge_vectors("x86_64", {"avx2", "avx512f"}), OK, ""),
     (lambda: cpu.judge_vectors("x86_64", {"sse2"}), HINT, "AVX2"),
     (lambda: cpu.judge_vectors("aarch64", {"asimd"}), OK, ""),

@@ -33,6 +33,7 @@ from rtface.types import UserError
 NAMES = ["a", "b", "c"]
 HEIGHT, WIDTH = 48, 64
 HAVE_OPENVINO = importlib.util.find_spec("openvino") is not None
+HAVE_BF16 = bool({"avx512_bf16", "amx_bf16"} & (cpu.flags() or frozenset()))
 needs_openvino = pytest.mark.skipif(
     not HAVE_OPENVINO, reason="openvino is not installed: pip install 'rtface[openvino]'"
 )
@@ -205,7 +206,7 @@ def test_openvino_computes_in_the_callers_thread(net: Path) -> None:
 @needs_openvino
 def test_bf16_is_bf16_or_refused(net: Path) -> None:
     bundle = load_bundle(net)
-    if not {"avx512_bf16", "amx_bf16"} & (cpu.flags() or frozenset()):
+    if not HAVE_BF16:
         with pytest.raises(NotHere, match="no BF16"):
             make_engine(bundle, "openvino", 1, "bf16")
         return
@@ -376,12 +377,44 @@ def test_int8_is_written_checked_and_run(quantised: Path, net: Path, video: Path
     for of in told["files"].values():
         assert of["shift_px"]["mouse"]["frames"] == 50
         assert 0 < of["shift_px"]["mouse"]["p99"] <= LIMIT_PX
+    judged = told["files"][INT8_CPU]["bf16_px"]
+    if HAVE_OPENVINO and HAVE_BF16:
+        assert told["with_bf16"] is (judged["mouse"]["p99"] <= LIMIT_PX) is True
+    else:
+        assert not judged
+        assert told["with_bf16"] is False
     assert (weights(quantised) > 64).all()
     seen = split(watch(load_bundle(net), {"mouse": [video]})["mouse"])[1]
     moved = shift_of(make_engine(bundle, "onnxruntime", 1, "int8"), seen, bundle.sure)
     assert moved.p99 == pytest.approx(told["files"][INT8_CPU]["shift_px"]["mouse"]["p99"], abs=0.05)
     exact = shift_of(make_engine(bundle, "onnxruntime"), seen, bundle.sure)
     assert exact.max < 1e-3
+
+
+@needs_openvino
+def test_int8_with_bf16_is_both_or_refused(quantised: Path, net: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(quantised)
+    with pytest.raises(NotHere, match="no INT8 network"):
+        make_engine(load_bundle(net), "openvino", 1, "int8-bf16")
+    if not HAVE_BF16:
+        with pytest.raises(NotHere, match="not made and judged with BF16"):
+            make_engine(bundle, "openvino", 1, "int8-bf16")
+        return
+    image, scale, shift, _ = (part[0] for part in bundle.reference())
+    precisions = ("int8-bf16", "int8", "bf16")
+    found = [
+        make_engine(bundle, "openvino", 1, one).infer(image, scale, shift) for one in precisions
+    ]
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+    assert np.abs(found[0] - found[2]).max() > 1e-3
+    # as made on a machine that could not judge it
+    shutil.copytree(quantised, tmp_path / "other")
+    manifest = tmp_path / "other" / "model.json"
+    about = json.loads(manifest.read_text())
+    about["int8"]["with_bf16"] = False
+    manifest.write_text(json.dumps(about))
+    with pytest.raises(NotHere, match=r"not made and judged with BF16.*quantize"):
+        make_engine(load_bundle(tmp_path / "other"), "openvino", 1, "int8-bf16")
 
 
 @needs_openvino
@@ -524,15 +557,20 @@ def test_bench_prints_a_table(quantised: Path) -> None:
 
 def test_the_shipped_network_has_int8_within_the_limit() -> None:
     files = load_bundle("default").about["int8"]["files"]
-    p99s = [shift["p99"] for of in files.values() for shift in of["shift_px"].values()]
-    assert p99s
+    p99s = [
+        shift["p99"]
+        for of in files.values()
+        for shifts in (of["shift_px"], of["bf16_px"])
+        for shift in shifts.values()
+    ]
+    assert len(p99s) == 9
     assert max(p99s) <= LIMIT_PX
 
 
 def test_keypoints_stay_on_real_frames(data: Path) -> None:
     bundle = load_bundle("default")
     seen = watch(bundle, {"clip": [data / "facemap_g7c1" / "cam1_G7c1_1_1second.avi"]})["clip"]
-    limits = {"fp32": 1e-3, "bf16": 0.3, "int8": LIMIT_PX}
+    limits = {"fp32": 1e-3, "bf16": 0.3, "int8": LIMIT_PX, "int8-bf16": LIMIT_PX}
     for runtime in ("onnxruntime", "openvino"):
         for precision in RUNTIMES[runtime]:
             try:

@@ -15,6 +15,9 @@ from rtface.acquire import Account
 from rtface.camera.device import DeviceCamera
 from rtface.camera.genicam import open_genicam
 from rtface.camera_config import GenicamSection, TriggerSection
+from rtface.config import parse_rig
+from rtface.exposure import FrameTimer
+from rtface.timing import timing_of
 from rtface.types import CameraState, Lost, Stamp, UserError
 
 Opened = Callable[..., "Run"]
@@ -115,6 +118,42 @@ def test_what_the_camera_sends_along(opened: Opened, names: str, layout: str) ->
     assert [s.frame_id for s in run.stamps] == log["frame_id"].tolist()
     off_ns = np.array([s.t_camera_ns for s in run.stamps]) - log["device_ns"]
     assert (np.abs(off_ns) <= (125_000 if names == "pgr" else 0)).all()
+
+
+@pytest.mark.parametrize(("names", "chunks"), [("sfnc", ()), ("pgr", ("ExposureTime",))])
+def test_exposure_is_set_while_frames_come(
+    opened: Opened, names: str, chunks: tuple[str, ...]
+) -> None:
+    run = opened(
+        {"names": names, "automatic": int(names == "pgr")}, chunks=chunks, exposure_us=1000.0
+    )
+    now = run.camera.exposure
+    assert now is not None
+    assert now == (1000.0, now.least_us, pytest.approx(5000, rel=1e-3))  # a frame, the camera's own
+    run.take(800)
+    assert run.camera.expose(3500.0).us == 3500.0
+    run.take(400)
+    with pytest.raises(UserError, match=r"5001 us is not possible; at 200 Hz the camera takes \d"):
+        run.camera.expose(5001.0)
+    told = np.array([stamp.exposure_time_ns for stamp in run.stamps])
+    changed = int(np.flatnonzero(told != 1_000_000)[0])
+    assert 790 <= changed <= 840
+    assert set(told[:changed]) == {1_000_000}
+    assert set(told[changed + 4 :]) == {3_500_000}
+    assert set(told[changed : changed + 4]) <= ({0} if not chunks else {1_000_000, 3_500_000})
+    # and the times that are told of the frames are those at which the camera exposed them
+    section = {
+        "kind": "genicam", "rate_hz": 200.0, "stamp_means": "start", "exposure_us": 1000.0,
+        "delay_us": 1200.0, "delay_err_us": 500.0,
+    }  # fmt: skip
+    timer = FrameTimer(
+        timing_of(parse_rig({"camera": {"cam1": section}}, "t"), "cam1", run.camera.info)
+    )
+    middles = run.log()["middle_ns"]
+    for i, (stamp, middle_ns) in enumerate(zip(run.stamps, middles, strict=True)):
+        found = timer(stamp)
+        if i > 600:
+            assert abs(found.exposure_ns - middle_ns) <= found.exposure_err_ns, i
 
 
 def test_the_clock_is_latched_once_a_second(opened: Opened) -> None:

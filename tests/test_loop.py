@@ -71,7 +71,7 @@ def test_what_is_decided_fires_is_told_recorded_and_decided_again(
 ) -> None:
     with board.running() as one:
         with armed_run(tmp_path, tiny_bundle, one.port, RECORD.format(video="none")) as program:
-            told = trigger_events(program.data, 2.5)
+            told = trigger_events(program.data, 4.0)
             status = program.status()["cameras"]["cam1"]["loop"]
             code, _, err = program.stop()
         rises = edges(one, 1)

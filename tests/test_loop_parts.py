@@ -98,6 +98,10 @@ def test_disarming_reaches_every_tracker_that_listens(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tracker of cam1 does not listen"):
         pass_arming(joined, [process("cam1", False), process("cam2", True)], "disarm", "")
     assert told == [("cam1", "disarm"), ("cam2", "disarm")]
+    told.clear()  # armed are all of them or none
+    with pytest.raises(UserError, match="tracker of cam2 does not listen"):
+        pass_arming(joined, [process("cam1", True), process("cam2", False)], "arm", "")
+    assert told == [("cam1", "arm"), ("cam2", "arm"), ("cam1", "disarm"), ("cam2", "disarm")]
     for seconds in ("x", "0", "-1", "1e9"):
         with pytest.raises(UserError, match="seconds"):
             pass_arming(joined, [], "arm", seconds)

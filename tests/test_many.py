@@ -99,6 +99,22 @@ def test_names_and_what_is_there_already(
     # moved, it is known again
     (moved,), _ = plan([copy], tmp_path / "s", made, network)
     assert track_video(moved).skipped
+    precise = made.model_copy(
+        update={"engine": made.engine.model_copy(update={"precision": "bf16"})}
+    )
+    (job,), _ = plan([one], tmp_path / "s", precise, network)
+    with pytest.raises(UserError, match="was made with another network or rig file"):
+        track_video(job)
+    predicting = parse_rig(
+        {"camera": {"cam1": {**options["camera"]["cam1"], "neural": {"bundle": str(tmp_path)}}}},
+        "rig",
+    )
+    recordings = set()
+    for text in ("{}", "{ }"):
+        (tmp_path / "neural.json").write_text(text)
+        (job,), _ = plan([one], tmp_path / "s", predicting, network)
+        recordings.add(job.recording)
+    assert len(recordings) == 2
     wide = load_bundle(wide_bundle)
     (job,), _ = plan([one], tmp_path / "s", made, wide)
     with pytest.raises(UserError, match="was made with another network or rig file"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -247,6 +248,66 @@ def test_a_board_that_lies() -> None:
         assert "longer than ordered" in down.detail["why"]
 
 
+def test_a_board_that_stalls_is_up_again_and_a_pulse_that_comes_too_late_is_cut() -> None:
+    with board.running() as one:
+        line = output(one.port)
+        get_up(line)
+        one.popen.send_signal(signal.SIGSTOP)
+        assert line.fire(Pulse(5, "puff", 5, 0, 10_000)) is not None
+        events = tend(line, 3, lambda seen: {"lost", "down"} <= set(whats(seen)))
+        one.popen.send_signal(signal.SIGCONT)
+        events += tend(line, 3, lambda _: line.up)
+        events += tend(line, 0.1)
+        assert line.up
+        told = [(e.what, e.n) for e in events if e.n == 5]
+        assert told == [("lost", 5), ("note", 5)]
+        (note,) = [e for e in events if e.what == "note"]
+        assert "after it was given up" in note.detail["why"]
+        assert whats(fire(line, 6, 2_000)) == ["on", "off"]
+    # 10 ms were ordered; this machine may run the board late
+    (_, rose), (_, fell) = one.changes[:2]
+    assert fell - rose < 60e6
+
+
+@pytest.mark.parametrize("next_pulse", [True, False])
+def test_a_message_that_is_lost_costs_no_line(next_pulse: bool) -> None:
+    """Nobody hears that a pulse is off: the next one proves it, or the board is asked."""
+    with board.running() as one:
+        line = output(one.port)
+        get_up(line)
+        hear, lost = line._hear, []
+
+        def deaf_once(message: Message, read_ns: int) -> None:
+            if message.kind == "E" and not lost:
+                lost.append(message)
+            else:
+                hear(message, read_ns)
+
+        line._hear = deaf_once  # type: ignore[method-assign]
+        line.fire(Pulse(1, "puff", 1, 0, 2_000))
+        tend(line, 1, lambda _: lost)
+        if next_pulse:
+            line.fire(Pulse(2, "puff", 2, 0, 2_000))
+        events = tend(line, 2, lambda seen: "note" in whats(seen))
+        (note,) = [e for e in events if e.what == "note"]
+        assert note.n == 1
+        assert ("the next is on" if next_pulse else "the line is idle") in note.detail["why"]
+        tend(line, 0.5)
+        assert line.up
+
+
+def test_a_board_that_never_says_that_a_pulse_is_off() -> None:
+    with board.running() as one:
+        line = output(one.port)
+        get_up(line)
+        hear = line._hear
+        line._hear = lambda message, t: None if message.kind in "EX" else hear(message, t)  # type: ignore[method-assign]
+        line.fire(Pulse(1, "puff", 1, 0, 2_000))
+        events = tend(line, 3, lambda seen: "down" in whats(seen))
+        assert "never said that pulse 1 is off" in events[-1].detail["why"]
+        assert not line.up
+
+
 def test_noise_on_the_line() -> None:
     with board.running(noise=1) as one:
         line = output(one.port)
@@ -303,6 +364,38 @@ def test_the_boards_clock_wraps() -> None:
         line_ns, err_ns = clock.host_ns(board_us)
         assert line_ns <= sent_ns + 200_000 <= line_ns + err_ns
     assert clock.unwrap_us((start + 4_000_000) % 2**32) == start + 4_000_000  # late news
+
+
+@pytest.mark.parametrize("ppm", [0, 200, -1000, 5000])
+def test_line_times_hold_whatever_the_boards_clock_does(ppm: int) -> None:
+    """Keepalives every 20 ms for half a minute, pulses between them; ceramic resonators are bad."""
+    rng, clock, errors = random.Random(1), BoardClock(), []
+
+    def board_us(t_ns: float) -> int:
+        return int(7_000_000 + t_ns * (1 + ppm * 1e-6) / 1000)
+
+    for k in range(1500):
+        sent_ns = k * 20_000_000
+        made_ns = sent_ns + rng.uniform(50e3, 400e3)
+        clock.answered(sent_ns, board_us(made_ns), round(made_ns + rng.uniform(50e3, 400e3)))
+        true_ns = sent_ns + rng.uniform(1e6, 15e6)
+        line_ns, err_ns = clock.host_ns(board_us(true_ns))
+        assert line_ns - 1000 <= true_ns <= line_ns + err_ns + 1000, k  # the board says whole us
+        if k > 250:
+            errors.append(err_ns)
+    assert max(errors) < 800_000
+
+
+def test_a_board_that_begins_anew_has_another_clock() -> None:
+    clock = BoardClock()
+    for k in range(100):
+        clock.answered(k * 20_000_000, 50_000_000 + k * 20_000 + 200, k * 20_000_000 + 500_000)
+    for k in range(100, 110):  # off by far more than any clock drifts
+        board_us = 90_000_000 + k * 20_000 + 200
+        clock.answered(k * 20_000_000, board_us, k * 20_000_000 + 500_000)
+        line_ns, err_ns = clock.host_ns(board_us)
+        assert line_ns <= k * 20_000_000 + 200_000 <= line_ns + err_ns
+        assert 0 < err_ns <= 500_000
 
 
 @settings(max_examples=100, deadline=None)

@@ -202,6 +202,21 @@ def test_software_trigger(opened: Callable[..., DeviceCamera]) -> None:
     assert counts.produced + counts.missed_triggers == 7
 
 
+def test_exposure_is_set_while_frames_come(opened: Callable[..., DeviceCamera]) -> None:
+    camera = opened(exposure_us=2000.0)
+    camera.start()
+    stamps = frames(camera, 3)
+    assert camera.exposure == (2000.0, 1.0, pytest.approx(1e6 / 90))
+    assert camera.expose(3000.0).us == 3000.0
+    stamps += frames(camera, 6)
+    told = [stamp.exposure_time_ns for stamp in stamps]
+    assert told == [2_000_000] * 3 + [0] * 4 + [3_000_000] * 2
+    with pytest.raises(
+        UserError, match="20000 us is not possible; at 90 Hz the camera takes 1 to 11111"
+    ):
+        camera.expose(20_000.0)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

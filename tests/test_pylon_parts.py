@@ -163,6 +163,32 @@ def test_what_is_no_whole_frame(scripted: Callable[..., PylonLink]) -> None:
     assert not link.alive()
 
 
+def test_what_is_refused_by_a_camera_that_is_there_costs_a_frame_or_a_trigger(
+    scripted: Callable[..., PylonLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = Result(bytes(64 * 48))
+    link = scripted(result)
+    link._chunks = frozenset(("ExposureTime",))
+    nothing = SimpleNamespace(GetNode=lambda _name: None)
+    result.GetChunkDataNodeMap = lambda: nothing  # this frame came without it
+    there = [True]
+    monkeypatch.setattr(link, "alive", lambda: there[0])
+
+    def refuse(*_: object) -> None:
+        raise NodeRefused("not now")
+
+    monkeypatch.setattr(link, "nodes", SimpleNamespace(execute=refuse))
+    monkeypatch.setattr(link, "_clock", SimpleNamespace(latch=refuse))
+    assert link.fetch(0.1) is None
+    assert (link.incomplete, result.released) == (1, 1)
+    link.trigger()
+    assert link.latch() is None
+    there[0] = False
+    for call in (link.trigger, link.latch):
+        with pytest.raises(LinkLost, match="not now"):
+            call()
+
+
 def test_steps_of_a_feature_are_told() -> None:
     nodes = PylonNodes(node_map, library("cam1")[1])
     assert nodes.allowed("Width") == "16 to 640 in steps of 2"

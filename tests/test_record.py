@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -27,7 +28,9 @@ from programs import (
 from test_session import cli
 
 import rtface
+from rtface.config import parse_rig
 from rtface.control import answer
+from rtface.recorder import Recorder
 from rtface.session import open_session
 from rtface.session.layout import Status
 from rtface.session.verify import verify
@@ -47,6 +50,22 @@ def sessions(folder: Path) -> list[Path]:
 
 def state(program: Program) -> str:
     return str(program.status()["recording"]["state"])
+
+
+def test_a_disk_that_does_not_say_what_is_free_is_not_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = parse_rig({"camera": {"cam1": {"kind": "synthetic"}}}, "rig")
+    recorder = Recorder(rig, "", tmp_path, {})
+    free_mb = recorder.counts()["free_mb"]
+    assert 0 < free_mb < 2**40
+
+    def silent(_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(shutil, "disk_usage", silent)  # a network that hangs for a moment
+    assert recorder.counts()["free_mb"] == free_mb
+    assert not recorder.counts()["disk_low"]
 
 
 @pytest.mark.slow
@@ -393,3 +412,17 @@ def test_check_says_where_and_how_much_room(tmp_path: Path) -> None:
     (tmp_path / "rec").rmdir()
     (tmp_path / "rec").write_text("")
     assert "name another folder" in cli("check", rig, code=2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_what_was_normalised_by_frames_before_is_not_computed_again(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    camera = SMALL + 'normalise = "frozen"\n'
+    with running(tmp_path, tiny_bundle, camera, extra=FFV1) as program:
+        wait_until(lambda: recorded_frames(program) > 20, 20)
+        program.stop()
+    said = cli("replay", only_session(tmp_path), "--recompute", code=2)
+    assert "normalise = 'frozen'" in said
+    assert "only 'per frame' can be computed again" in said

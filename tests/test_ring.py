@@ -528,7 +528,7 @@ def test_a_folder_that_is_not_writable_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_faulty_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="2 slots"):
         RingWriter("cam1.frames", 1, 64, {})
-    with pytest.raises(ValueError, match="too long"):
+    with pytest.raises(UserError, match=r"ring cam1.frames: its description has 20012 bytes"):
         RingWriter("cam1.frames", 2, 64, {"text": "x" * 20_000})
 
 

@@ -24,13 +24,14 @@ from rules_cases import (
     run,
 )
 
-from rtface.rules import Stage, decide
+from rtface.config import parse_rig
+from rtface.rules import Rules, Stage, decide
 from rtface.rules.check import check_rules
 from rtface.rules.light import LightGate
 from rtface.rules.limits import Limits
 from rtface.rules.replay import Seen, replay
 from rtface.rules_config import LOOP_TEMPLATE, ClosedLoop, LoopSection, RuleSection
-from rtface.types import Flag, Pose, UserError
+from rtface.types import HOST_TIMES, Flag, Pose, UserError
 
 LOW, HIGH = 90.0, 110.0
 FAST: dict[str, Any] = {"refractory_ms": 10.0, "pulse_ms": 1.0}
@@ -55,6 +56,31 @@ def test_it_has_to_be_seen_off_first() -> None:
     assert fired(run(make(rig()), [LOW, *[np.nan] * 5, HIGH])) == [6]
 
 
+def show(rules: Rules, times_ms: Any, xs: Any) -> list[int]:
+    """Show frames at given times; return the times in which something fired."""
+    rules.arm(START_NS, "test")
+    found = []
+    for i, (t_ms, x) in enumerate(zip(times_ms, xs, strict=True)):
+        one = ledger(0, age_ns=3_000_000)
+        late = {key: getattr(one, key) + t_ms * 1_000_000 for key in HOST_TIMES}
+        one = one._replace(frame_seq=i, **late)
+        decided = rules(one, Pose(keypoints(x)), {}, one.t_pupil_ns)
+        found += [t_ms for each in decided if each.outcome == "fired"]
+    return found
+
+
+@pytest.mark.parametrize("dwell_ms", [0.0, 500.0])
+def test_time_without_frames_is_time_without_a_value(dwell_ms: float) -> None:
+    keys = {"dwell_ms": dwell_ms, **FAST}
+    # triggers that pause: on before, on after, and nobody saw what was between
+    times = [0, 10, 20, 90, 1000, 1010, 1600, 1610]
+    assert show(make(rig(**keys)), times, [LOW, LOW, HIGH, HIGH, HIGH, HIGH, HIGH, HIGH]) == (
+        [] if dwell_ms else [20]
+    )
+    # off within reach of it: counts
+    assert show(make(rig(**FAST)), [0, 90, 1000, 1010, 1020], [LOW, LOW, HIGH, LOW, HIGH]) == [1020]
+
+
 def test_below_and_hysteresis() -> None:
     xs = [70.0, HIGH, 99.0, 101.0, 99.0, 101.0, 79.0, 101.0]
     assert fired(run(make(rig(**FAST)), xs)) == [1, 3, 5, 7]
@@ -66,6 +92,37 @@ def test_below_and_hysteresis() -> None:
 def test_dwell_counts_exposure_time() -> None:
     rules = make(rig(dwell_ms=25.0, **FAST))
     assert fired(run(rules, [LOW, HIGH, HIGH, LOW, HIGH, HIGH, HIGH, HIGH, HIGH])) == [7]
+
+
+def test_other_masks_make_a_condition_begin_anew() -> None:
+    """What ``only_if`` remembers is of the old masks, whose numbers mean something else."""
+    rules = make(rig(only_if=["z(motion.full[0], 100 ms) > 3 sd"]))
+    rules.arm(START_NS, "test")
+    outcomes = []
+    for i in range(60):
+        motion = np.array([i % 7 + 1000.0 * (i >= 40), 0, 0, 0, 0, 0, 0, 0], np.float32)
+        one = ledger(i, flags=Flag.NEW_MASKS.value if i == 40 else 0)
+        pose = Pose(keypoints(HIGH if i == 42 else LOW))
+        decided = rules(one, pose, {"motion": motion}, one.t_pupil_ns)
+        outcomes += [each.outcome for each in decided]
+    assert outcomes == ["suppressed"]
+
+
+def test_a_light_that_comes_later_than_a_forecast_reaches_is_refused() -> None:
+    def late(latency_ms: float) -> ClosedLoop:
+        rule = {"when": "nose(tip).x > 100 px", "output": "laser", "forecast_ms": "light"}
+        output = {"laser": {"kind": "dry", "light": False, "latency_ms": latency_ms}}
+        return loop({"puff": rule}, output=output)
+
+    make(late(150.0))
+    with pytest.raises(UserError, match=r"rule.puff.forecast_ms: 'light' comes on 195 ms after"):
+        make(late(195.0))
+
+
+@pytest.mark.parametrize("pulse_ms", [0.0, 1e-7, 0.0004])
+def test_a_pulse_that_no_board_can_make_is_refused(pulse_ms: float) -> None:
+    with pytest.raises(ValueError, match="pulse_ms"):
+        rig(pulse_ms=pulse_ms)
 
 
 def test_repeat_while_it_lasts() -> None:
@@ -178,6 +235,41 @@ def test_our_own_light_never_fires() -> None:
         fires = rules.counts["puff"]["fired"]
         assert 1 <= fires <= most
         assert light or fires > 5  # without the gate it fires on itself
+
+
+CHUNKS = {"kind": "genicam", "rate_hz": 100.0, "chunks": ["LineStatusAll"]}
+
+
+@pytest.mark.parametrize(
+    ("tables", "key"),
+    [
+        ({"loop": {"light_line": 1}}, "loop.light_line"),
+        ({"arm_line": 0}, "rule.puff.arm_line"),
+        ({"record": {"start": "line"}}, "record.start"),
+    ],
+)
+def test_lines_that_a_camera_does_not_tell_are_refused(tables: dict[str, Any], key: str) -> None:
+    rule = {"when": "nose(tip).x > 1 px", "output": "laser"}
+    rule |= {"arm_line": tables["arm_line"]} if "arm_line" in tables else {}
+    tables = {name: table for name, table in tables.items() if name != "arm_line"}
+    told = {"output": {"laser": {"kind": "dry"}}, "rule": {"puff": rule}, **tables}
+    for camera in (
+        {"kind": "synthetic"},
+        {"kind": "video", "file": "a.avi", "embedded": ["timestamp"]},
+        {"kind": "uvc", "rate_hz": 30.0},
+        {**CHUNKS, "chunks": ["Timestamp"]},
+    ):
+        with pytest.raises(UserError, match=f"{key}: camera.cam1 does not say .*LineStatusAll"):
+            parse_rig({"camera": {"cam1": camera}, **told}, "rig.toml")
+    for camera in (
+        {"kind": "synthetic", "line0_s": [1.0, 2.0]},
+        {"kind": "video", "file": "a.avi", "embedded": ["gpio"]},
+        CHUNKS,
+    ):
+        parse_rig({"camera": {"cam1": camera}, **told}, "rig.toml")
+    # a camera without rules of that kind need not
+    if key == "loop.light_line":
+        parse_rig({"camera": {"cam1": CHUNKS, "cam2": {"kind": "synthetic"}}, **told}, "rig.toml")
 
 
 def test_a_light_line_and_a_step_of_brightness() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from rtface.rules import Guard, Notice, Stage, decide
 from rtface.rules.replay import Seen, replay
 from rtface.rules_config import LoopSection
 from rtface.stages.make import Stages
+from rtface.track import _Between
 from rtface.types import CameraInfo, Frame, Ledger, Lost, Pose, Stamp, TimeSource
 
 DELIVERY, FITTED = int(TimeSource.DELIVERY), int(TimeSource.DEVICE_CLOCK)
@@ -121,6 +123,35 @@ def test_faults_of_the_clock_and_overload_disarm_the_loop_and_are_told() -> None
     assert whys(show(one, 4, **old)) == [
         ("disarmed", "overload: 3 frames in a row were older than max_age_ms allows")
     ]
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "disarm", "sleep", "a camera that waited"])
+def test_a_run_that_was_to_arm_itself_does_not_once_somebody_disarmed(meanwhile: str) -> None:
+    """``--armed`` waits for the first frame that is good enough; an order may come before."""
+    one, orders = looped(clock_err_ms=1.0), []
+    line = SimpleNamespace(job={"armed": True}, order=lambda: orders.pop() if orders else None)
+    told: list[dict[str, Any]] = []
+    publisher = SimpleNamespace(send_event=told.append)
+    info = CameraInfo(64, 64, 8, 100.0)
+    between = _Between(line, None, one, publisher, None, {"motion": None}, info, None)  # type: ignore[arg-type]
+    between.arm(ledger(0)._replace(exposure_err_ns=3_000_000))  # not good enough yet
+    if meanwhile == "disarm":
+        orders.append({"cmd": "disarm", "why": "by command"})
+    elif meanwhile == "sleep":
+        between.disarm("the machine slept")
+    elif meanwhile == "a camera that waited":
+        orders.append({"cmd": "camera", "state": "waiting"})
+    between.tend()
+    for i in (1, 2):
+        between.arm(ledger(i))
+        between.tend()
+    armed = meanwhile in ("nothing", "a camera that waited")
+    assert one.rules.armed is armed
+    assert whys(told) == [("armed", "at the start of the run")] * armed
+    # by hand it can be
+    orders.append({"cmd": "arm", "why": "by command"})
+    between.tend()
+    assert one.rules.armed
 
 
 @pytest.mark.parametrize("rearm", ["never", "resume"])

@@ -1,6 +1,8 @@
 """Files of records and events: what is written comes back, what is damaged is found."""
 
+import errno
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -222,6 +224,35 @@ def test_events_come_back(tmp_path: Path) -> None:
 )
 def test_lines_that_are_no_events(line: bytes) -> None:
     assert decode_event(line) is None
+
+
+def test_who_looks_needs_no_right_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS takes an exclusive lock on files alone that are open for writing, as POSIX does."""
+    import fcntl
+
+    events = tmp_path / "events.log"
+    events.touch()
+    flock = fcntl.flock
+
+    def as_nfs(descriptor: int, kind: int) -> None:
+        readable = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        if kind & fcntl.LOCK_EX and readable:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", as_nfs)
+    assert not is_growing(events)
+    with events.open("ab") as writer:
+        flock(writer.fileno(), fcntl.LOCK_EX)
+        assert is_growing(events)
+    assert not is_growing(events)
+    assert not is_growing(tmp_path / "none")
+
+    def without_locks(_descriptor: int, _kind: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", without_locks)
+    assert not is_growing(events)
 
 
 def test_a_look_leaves_no_lock_with_a_process_that_is_being_started(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from rtface.sync.anchor import NoMatch
 from rtface.sync.edges import Edges
 from rtface.sync.grid import count, period_of
 from rtface.sync.match import Frames, Match, SyncFlag, match
+from rtface.sync.recorded import one_clock
 from rtface.sync.simulate import NOTHING, Simulated, Wrong, simulate
 
 #: a sample of the recording, the camera's jitter, and the fit between two seconds
@@ -197,6 +198,25 @@ def test_a_camera_that_began_again_is_matched() -> None:
     t_s = frames.t_s + np.where(segment == 1, 0.7e-3, 0)  # its new clock is known to 1 ms only
     found = match(frames._replace(t_s=t_s, segment=segment, frame_id=ids), session.edges)
     assert wrongest(found, session) < EXACT_S
+
+
+@pytest.mark.parametrize("ppm", [0.0, 5.6, -33.0, 60.0])
+def test_the_clocks_before_and_after_a_restart_are_tied_at_the_restart(ppm: float) -> None:
+    """Half an hour each at 100 frames/s: over it, such clocks drift by whole frames."""
+    rng = np.random.default_rng(4)
+    n, period_ns = 180_000, 10_000_000
+    true_ns = np.arange(3 * n) * period_ns
+    true_ns[n:] += 12 * 10**9  # the camera was away for 12 s, later for 3
+    true_ns[2 * n :] += 3 * 10**9
+    segment = np.repeat([0, 1, 2], n)
+    begun = np.array([10**15, 0, 77 * 10**9])[segment]
+    stamps = (begun + (true_ns - true_ns[segment * n]) * (1 + ppm * 1e-6)).astype(np.int64)
+    host = true_ns + 4_000_000 + rng.exponential(800_000, len(true_ns)).astype(np.int64)
+    found = one_clock(stamps, host, segment)
+    found = found - found[0]
+    for first in (n, 2 * n):
+        step_ns = found[first] - found[first - 1]
+        assert abs(step_ns - (true_ns[first] - true_ns[first - 1])) < 0.1 * period_ns
 
 
 def test_a_camera_without_a_clock_is_counted_and_cannot_show_the_code() -> None:

@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 from rtface.engine import cuda
 from rtface.engine.bundle import Bundle, load_bundle
+from rtface.engine.keepwarm import KeepWarm
 from rtface.types import UserError
 
 
@@ -34,10 +35,18 @@ def test_keypoints_are_onnx_runtime_s_in_two_calls_a_frame(rig: Rig, bundle: Bun
     rig.driver.calls.clear()
     engine.infer(*frames(bundle)[0])
     assert rig.driver.calls == ["cuGraphLaunch", "cuStreamSynchronize"]
-    engine.keep_warm()
+    warmth = KeepWarm(engine.keep_warm, every_ms=2)
+    warmth.used(now_ns=10_000_000)
+    rig.driver.calls.clear()
+    for now_ns in (10_100_000, 11_900_000, 12_000_000, 13_900_000, 14_100_000):
+        warmth.tend(now_ns)
+    assert rig.driver.calls == ["cuGraphLaunch"] * 2  # and nobody waited
+    KeepWarm(engine.keep_warm, every_ms=0).tend(10**12)
+    KeepWarm(None, every_ms=2).tend(10**12)
+    assert rig.driver.calls == ["cuGraphLaunch"] * 2
     assert same_as_onnx(engine, bundle)
     bundle.check(engine)
-    del engine
+    del engine, warmth
     assert rig.driver.breaches == []
     assert not any(rig.driver.memory.values())
     assert not rig.trt.alive

@@ -6,10 +6,14 @@ import asyncio
 import contextlib
 import io
 import json
+import mimetypes
 import re
 import socket
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import av
 import numpy as np
@@ -17,8 +21,13 @@ import pytest
 from view_cases import TOKEN, PageLike, get, read_picture, read_rows, serving
 from websockets.exceptions import ConnectionClosed
 
+from rtface.rules.expression import compile_text
+from rtface.rules.functions import Sight
+from rtface.rules.gate import Whiskers, about_whiskers, write_whiskers
+from rtface.rules.layout import layout_of
+from rtface.rules.signals import Known
 from rtface.types import BBox, CameraInfo, Ledger, Pose, Result, UserError
-from rtface.view import packet
+from rtface.view import hub, packet, server, source
 from rtface.view.access import Access, Asked, host_name, make_token
 from rtface.view.judge import judge
 from rtface.view.metrics import exposition
@@ -27,6 +36,7 @@ from rtface.view.picture import JpegEncoder
 from rtface.view.serve import Settings, serve
 from rtface.view.server import MOST_MESSAGE
 from rtface.view.viewer import PICTURES_AHEAD, Viewer
+from rtface.view.whiskers import WhiskerAngles
 
 META: dict[str, Any] = {
     "session": "0" * 16,
@@ -83,6 +93,68 @@ def test_the_last_rows_are_kept_and_travel_whole() -> None:
     assert rows.row_bytes == 5 * 8 + 2 * 4
 
 
+def test_angles_of_whiskers_are_those_of_rules() -> None:
+    names = ["nose(tip)", "eye(front)", "mouth", "whisker(I)", "whisker(II)"]
+    assert about_whiskers("cam1", None, "m", names) is None
+    about = {
+        "base": "mouth", "points": ["whisker(I)", "whisker(II)"],
+        "axis": ["nose(tip)", "eye(front)"], "least_score": 0.3,
+    }  # fmt: skip
+    meta = {**META, "keypoints": names, "whiskers": about}
+    angles = WhiskerAngles(meta)
+    known = Known(names, layout_of({}), min_score=0.3, no_whisking="")
+    rule = compile_text("azimuth(mouth, whisker(I), whisker(II))", known)
+    sight, rng = Sight(), np.random.default_rng(3)
+    for i in range(50):
+        points = np.concatenate([rng.uniform(0, 400, (5, 2)), np.ones((5, 1))], 1)
+        points[4, 2] = 0.2 if i % 5 == 4 else 1.0  # below the score: not known
+        one = result()
+        ledger = one.ledger._replace(exposure_ns=one.ledger.exposure_ns + 10_000_000 * i)
+        told = angles(Result(i, ledger, Pose(points.astype(np.float32)), {}))
+        sight.t_s = ledger.exposure_ns * 1e-9
+        sight.points = points.astype(np.float32).tolist()
+        assert told[0] == pytest.approx(rule.read(sight), nan_ok=True, rel=1e-6)
+        assert np.isnan(told).all() == (i % 5 == 4)
+        if i % 5 != 4:
+            assert told[0] == pytest.approx(told[1:3].mean(), rel=1e-6)
+    # by hand: straight ahead of the base, at right angles to the axis, back along it
+    for at, angle in (((0, 100), 180.0), ((50, 50), 90.0), ((100, 100), 0.0)):
+        fresh = WhiskerAngles({**meta, "whiskers": {**about, "points": ["whisker(I)"]}})
+        told = fresh(posed([(0, 100), (100, 100), (50, 100), at, (9, 9)]))
+        assert np.rad2deg(told[:2]) == pytest.approx([angle, angle], abs=1e-4)
+        assert told[2:] == pytest.approx([50, 100, 0])
+    assert angles.columns[:3] == [
+        "azimuth_rad",
+        "azimuth.whisker(I)_rad",
+        "azimuth.whisker(II)_rad",
+    ]
+    none = WhiskerAngles(META)
+    assert (none.columns, len(none(result()))) == ([], 0)
+
+
+def posed(places: list[tuple[float, float]]) -> Result:
+    one = result()
+    points = np.float32([(*place, 1.0) for place in places])
+    return Result(0, one.ledger, Pose(points), {})
+
+
+def test_angles_are_told_only_of_whiskers_that_are_tracked_well(tmp_path: Path) -> None:
+    names = ["nose(tip)", "eye(front)", "mouth", "whisker(I)", "whisker(II)"]
+    path = tmp_path / "whiskers.json"
+    for found, good in (
+        (Whiskers(100, 1, 1, 0.9, 9, "m"), True),
+        (Whiskers(100, 1, 1, 0.1, 9, "m"), False),
+        (Whiskers(100, 1, 1, 0.9, 9, "another network"), False),
+    ):
+        write_whiskers(path, found)
+        told = about_whiskers("cam1", str(path), "m", names)
+        assert (told is not None) == good
+        assert about_whiskers("cam1", str(path), "m", ["mouth", "whisker(I)"]) is None
+    assert about_whiskers("cam1", str(path), "another network", names) == {
+        "base": "mouth", "points": names[3:], "axis": names[:2], "least_score": 0.3,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("height", "width", "bits", "step"),
     [(480, 640, 8, 1), (121, 163, 8, 1), (1024, 1280, 12, 1), (2048, 2448, 8, 2)],
@@ -113,6 +185,9 @@ def test_pictures_show_the_frame(height: int, width: int, bits: int, step: int) 
         (Asked("127.0.0.1", "127.0.0.1:8780"), True, True),
         (Asked("::1", "[::1]:8780"), True, True),
         (Asked("127.0.0.1", "localhost:8780"), True, True),
+        # by IPv4 at a socket of both
+        (Asked("::ffff:127.0.0.1", "localhost:8780"), True, True),
+        (Asked("::ffff:10.0.0.5", "localhost:8780"), False, False),
         # a foreign page whose name was made to point at this machine
         (Asked("127.0.0.1", "evil.example:8780"), False, False),
         # somebody elsewhere, through a proxy on this machine
@@ -162,6 +237,33 @@ def test_a_token_of_a_file(tmp_path: Any) -> None:
             make_token(file)
     with pytest.raises(UserError, match="nowhere"):
         make_token(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("host", "here", "elsewhere"),
+    [
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1", "HOST"),
+        ("::", "127.0.0.1", "HOST"),
+        ("10.0.0.5", "10.0.0.5", "10.0.0.5"),
+        ("fd00::5", "[fd00::5]", "[fd00::5]"),
+    ],
+)
+def test_addresses_can_be_opened(host: str, here: str, elsewhere: str) -> None:
+    settings = Settings("", host, 8780, "a&b=c#d+e/f%20g-hijk", 30.0, 4)
+    assert settings.address == f"http://{here}:8780/"
+    assert settings.address_elsewhere.startswith(f"http://{elsewhere}:8780/?token=")
+    asked = parse_qs(urlsplit(settings.address_elsewhere).query)
+    assert asked == {"token": ["a&b=c#d+e/f%20g-hijk"]}
+
+
+def test_both_kinds_of_addresses_are_served() -> None:
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        with serving(host="::", token=TOKEN) as settings:
+            assert get(settings, "/").status == 200  # over IPv4, from here
+            assert get(settings, "/", Host=f"rig:{settings.port}").status == 403
+        return
+    pytest.skip("this machine has no IPv6")
 
 
 # --- what is said of a run ---
@@ -302,6 +404,29 @@ def test_status_is_replaced_and_answers_are_bounded() -> None:
     assert sent[-1] == {"n": 99, "nan": None}
 
 
+def test_a_pause_waits_for_the_newest_results_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Late:
+        """A source to which a result comes with every look at it."""
+
+        def __init__(self, first: int) -> None:
+            self.first, self.looks = first, 0
+
+        @property
+        def newest_frame(self) -> int:
+            self.looks += 1
+            return self.first + self.looks
+
+    late = Late(5)
+    asyncio.run(hub.results_of(late, 12))  # type: ignore[arg-type]
+    assert late.looks == 7
+    monkeypatch.setattr(hub, "RESULTS_WAIT_S", 0.05)
+    began = time.monotonic()
+    asyncio.run(hub.results_of(Late(-10_000), 12))  # type: ignore[arg-type]
+    assert time.monotonic() - began < 5
+
+
 # --- the server ---
 
 
@@ -334,6 +459,56 @@ def test_the_page_is_served_and_nothing_beside_it(page_server: Settings) -> None
         assert answer.status in (400, 404, 405), path
         assert b"import" not in answer.body, path
     assert b"rtface_up 0" in get(settings, "/metrics").body
+
+
+def test_scripts_are_scripts_whatever_the_machine_believes(
+    page_server: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types = mimetypes.MimeTypes()
+    types.add_type("text/plain", ".js")
+    types.add_type("text/plain", ".css")
+    monkeypatch.setattr(mimetypes, "_db", types)
+    assert mimetypes.guess_type("main.js")[0] == "text/plain"
+    for name, kind in (("main.js", "text/javascript"), ("style.css", "text/css")):
+        assert get(page_server, f"/page/{name}").headers["content-type"].startswith(kind)
+
+
+def test_masks_that_many_ask_for_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def slowly(path: str, identity: str) -> bytes:
+        read.append(identity)
+        time.sleep(0.1)
+        return identity.encode()
+
+    monkeypatch.setattr(server, "masks_picture", slowly)
+
+    class Told:
+        """A hub whose run has masks."""
+
+        def __init__(self) -> None:
+            self.link, self.status = self, {"cameras": {"cam1": {}}}
+
+    async def ask() -> list[bytes]:
+        hub = Told()
+        page = server.Page(hub, Access(None))  # type: ignore[arg-type]
+        request = type("Request", (), {"path_params": {"camera": "cam1"}})()
+        bodies: list[bytes] = []
+        for identity in ("one", "two"):
+            hub.status["cameras"]["cam1"] = {"masks_file": "m.npz", "masks": identity}
+            answers = await asyncio.gather(*(page.masks(request) for _ in range(10)))
+            bodies += [bytes(answer.body) for answer in answers]
+        return bodies
+
+    assert asyncio.run(ask()) == [b"one"] * 10 + [b"two"] * 10
+    assert read == ["one", "two"]
+
+
+def test_rows_are_kept_by_count_and_by_bytes() -> None:
+    assert packet.row_bytes(10) == 80
+    assert (source.kept_rows(5, 10), source.kept_rows(100, 10)) == (500, 2000)
+    many = source.kept_rows(500, 8000)  # numbers of very many components
+    assert 0.9 * source.KEPT_BYTES < many * packet.row_bytes(8000) <= source.KEPT_BYTES
 
 
 def test_everything_the_page_names_is_there(page_server: Settings) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from browser_cases import MOUSE, SIGNALS, moving, ok, opened, page_of, until
 from conftest import free_ports, make_bundle
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from programs import RTFACE, Program, only_session, running, wait_until
+from playwright.sync_api import Browser, Page, expect
+from programs import Program, only_session, running, wait_until
 from view_cases import answers
 
 import rtface
@@ -24,8 +21,6 @@ from rtface.camera.truth import SyntheticTruth
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
-MOUSE = 'kind = "synthetic"\nwidth = 640\nheight = 480\nrate_hz = 100.0\nseed = 7\n'
-SIGNALS = "[camera.cam1.motion]\nbin = 8\ncomponents = 20\nfit_s = 3.0\n[camera.cam1.pupil]\n"
 RULE = (
     '[output.laser]\nkind = "dry"\n[rule.puff]\nwhen = "z(motion_energy.full, 2 s) > 1 sd"\n'
     'output = "laser"\npulse_ms = 5.0\n[loop]\narm_s = 600.0\n'
@@ -56,21 +51,6 @@ MOUTH, LOWERLIP = [0xE8, 0x74, 0x3B], [0xE0, 0x8F, 0xC0]
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium is not installed")
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox"] if os.getuid() == 0 else []
-        chromium = playwright.chromium.launch(executable_path=path, args=options)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
 def mouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, str]]:
     """One run of the synthetic mouse with everything, recorded on command, and its page."""
     folder, port = tmp_path_factory.mktemp("mouse"), free_ports(1)[0]
@@ -81,54 +61,6 @@ def mouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, s
         with running(folder, "default", MOUSE, extra=extra, words=words) as program:
             wait_until(lambda: answers(port), 20)
             yield program, f"http://127.0.0.1:{port}/"
-
-
-@contextlib.contextmanager
-def opened(browser: Browser, address: str, quiet: bool = True, **options: Any) -> Iterator[Page]:
-    """Open the page; whatever it complains of in its console fails the test, if ``quiet``."""
-    complaints: list[str] = []
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, **options)
-    page = context.new_page()
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "console",
-        lambda said: (
-            complaints.append(said.text)
-            if said.type in ("error", "warning") and "willReadFrequently" not in said.text  # ours
-            else None
-        ),
-    )
-    page.on("requestfailed", lambda request: complaints.append(f"{request.url} failed"))
-    # nothing but this machine may be asked for anything
-    page.on(
-        "request",
-        lambda asked: None if asked.url.startswith((address, "blob:", "data:", "ws:"))
-        else complaints.append(f"asked for {asked.url}"),
-    )  # fmt: skip
-    try:
-        page.goto(address)
-        yield page
-        if quiet:
-            assert complaints == []
-    finally:
-        context.close()
-
-
-def until(page: Page, expression: str, timeout_s: float = 20.0) -> None:
-    """Wait until an expression holds (Playwright's own way is against the page's policy)."""
-    deadline = time.monotonic() + timeout_s
-    while not page.evaluate(expression):
-        assert time.monotonic() < deadline, f"{expression}: not within {timeout_s} s"
-        page.wait_for_timeout(30)
-
-
-def moving(page: Page) -> None:
-    """Wait until pictures come."""
-    until(page, "window.rtface?.drawn > 5 && window.rtface.rows > 20")
-
-
-def ok(page: Page, text: str) -> None:
-    expect(page.locator("#said")).to_contain_text(text, timeout=10_000)
 
 
 # --- looking ---
@@ -201,7 +133,7 @@ def test_keypoints_are_drawn_where_the_mouse_has_them(
             page.keyboard.press(key)
             if key != "f":
                 until(page, f"window.rtface.shown.frame_seq !== {before}")
-            page.wait_for_timeout(150)
+            until(page, "window.rtface.settled")
             shown = page.evaluate("window.rtface.shown")
             true = truth.at(int(shown["frame_id"])).keypoints
             for name, colour in (("mouth", MOUTH), ("lowerlip", LOWERLIP)):
@@ -353,25 +285,6 @@ def test_arming_takes_two_steps_and_disarming_one(
 # --- what may go wrong ---
 
 
-@contextlib.contextmanager
-def page_of(program: Program, *options: str) -> Iterator[str]:
-    """`rtface view` of a run, in a process of its own."""
-    port = free_ports(1)[0]
-    command = [RTFACE, "view", "--port", str(port), *options]
-    view = subprocess.Popen(
-        [*command, "--control", f"tcp://127.0.0.1:{program.control}"], stderr=subprocess.PIPE
-    )
-    try:
-        assert view.stderr is not None
-        assert b"see it at" in view.stderr.readline()
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        view.terminate()
-        _, err = view.communicate(timeout=10)
-        assert view.returncode == 0
-        assert b"Traceback" not in err, err
-
-
 def test_the_page_goes_on_with_the_next_run(
     browser: Browser, tmp_path: Path, tiny_bundle: Path
 ) -> None:
@@ -473,7 +386,7 @@ def test_the_page_keeps_its_size(browser: Browser, mouse: tuple[Program, str]) -
             session.send("HeapProfiler.collectGarbage")
             told = session.send("Runtime.getHeapUsage")
             # what arrives stands outside the heap of JavaScript's own objects
-            return float(told["usedSize"] + told.get("backingStorageSize", 0)) / 2**20
+            return float(told["usedSize"] + told["backingStorageSize"]) / 2**20
 
         page.wait_for_timeout(6000)
         first = used_mb()

@@ -14,9 +14,22 @@ import av
 import numpy as np
 import pytest
 from conftest import free_ports
-from programs import RTFACE, SMALL, Program, account, alive, running, wait_until
+from programs import (
+    FFV1,
+    RTFACE,
+    SMALL,
+    Program,
+    account,
+    alive,
+    only_session,
+    recorded_frames,
+    running,
+    wait_until,
+)
+from videofiles import write
 from view_cases import PageLike, answers, get, read_rows, serving
 
+import rtface
 from rtface.rings import FrameRingReader
 from rtface.view.serve import Settings
 
@@ -100,6 +113,16 @@ def test_the_past_is_kept_frame_by_frame(tmp_path: Path, tiny_bundle: Path) -> N
         answer = page.ask("pause")
         frames = answer["frames"]
         assert len(frames) > 50
+        # the newest have their results, too: they are waited for
+        tracked = 0
+        for frame_seq in frames[-3:]:
+            page.pictures.clear()
+            assert page.ask("frame", frame_seq=frame_seq)["ok"]
+            page.until(lambda: page.pictures)
+            told = page.pictures.pop()
+            assert told.frame_seq == frame_seq
+            tracked += bool(np.isfinite(told.values[:3]).all())
+        assert tracked >= 2  # one of them may have been passed over
         assert np.diff(frames).tolist() == [1] * (len(frames) - 1)
         page.pictures.clear()
         time.sleep(0.5)
@@ -151,6 +174,111 @@ def test_arming_needs_two_steps_in_time_and_this_machine(
         time.sleep(0.1)
         assert "begin again" in page.ask("arm", key=key, seconds="5")["error"]
         assert not armed()
+
+
+def test_areas_go_into_the_rig_file_from_this_machine_alone(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    with (
+        running(tmp_path, tiny_bundle, SMALL + "# mine\n", extra=RULE) as program,
+        serving(control(program), token="t" * 20) as settings,
+        watching(settings) as page,
+    ):
+        before = program.rig.read_text()
+        for fields, text in (
+            ({"bbox": "0,0,321,240"}, "reaches beyond the frame of 320x240 px"),
+            ({"bbox": "NaN,0,64,64"}, "bbox is left,top"),
+            ({"bbox": "-1,0,64,64"}, "bbox is left,top"),
+            ({"bbox": [0, 0, 64, 64]}, "has to be a text"),
+            ({"bbox": "0,0,64,64", "camera": "../../etc"}, "camera may hold letters"),
+            ({"pupil": "0,0,64,64"}, "there is no [camera.cam1.pupil]"),
+            ({}, "needs one of"),
+        ):
+            answer = page.ask("write_rig", **{"camera": "cam1", **fields})
+            assert not answer["ok"]
+            assert text in answer["error"]
+        token = {"Authorization": f"Bearer {'t' * 20}"}
+        with contextlib.closing(PageLike(settings, "rig", additional_headers=token)) as other:
+            refused = other.ask("write_rig", camera="cam1", bbox="8,8,64,64")
+            assert "only on the machine" in refused["error"]
+            # and who asks as this machine but from another page is not let in at all
+        assert program.rig.read_text() == before
+        answer = page.ask("write_rig", camera="cam1", bbox="8,8,64,64", roi="16,16,80,60")
+        assert answer["file"] == str(program.rig)
+        assert Path(answer["backup"]).read_text() == before
+        added = program.rig.read_text().splitlines()
+        assert {"bbox = [8, 8, 64, 64]", "roi = [[16, 16, 80, 60]]"} <= set(added)
+        assert [line for line in added if line.partition(" =")[0] not in ("bbox", "roi")] == (
+            before.splitlines()
+        )
+        page.until(lambda: page.last("status").get("status", {}).get("cameras", {})
+                   .get("cam1", {}).get("areas", {}).get("bbox") == [[8, 8, 64, 64]])  # fmt: skip
+        program.rig.write_text(program.rig.read_text() + "# somebody else\n")
+        assert "was changed" in page.ask("write_rig", camera="cam1", bbox="none")["error"]
+        program.stop()
+        program.start()  # and it counts from now on
+        program.until_running()
+        wait_until(lambda: program.counts()["tracked"] > 20, 20)
+        with rtface.subscribe("cam1", program.data, timeout_s=10) as stream:
+            message = stream.receive(10)
+        assert message is not None
+        assert list(message.fields["crop"]) == [8, 8, 64, 64]
+
+
+def test_exposure_is_set_confirmed_and_recorded(tmp_path: Path, tiny_bundle: Path) -> None:
+    camera = SMALL + 'stamp_means = "start"\nexposure_us = 1000.0\n'
+    with (
+        running(tmp_path, tiny_bundle, camera, extra=FFV1) as program,
+        serving(control(program), token="t" * 20) as settings,
+        watching(settings) as page,
+    ):
+        wait_until(lambda: recorded_frames(program) > 50, 20)
+        assert program.counts()["exposure"] == {"us": 1000.0, "least_us": 1.0, "most_us": 10_000.0}
+        for us, text in (
+            ("10001", "10001 us is not possible; at 100 Hz the camera takes 1 to 10000 us"),
+            ("0", "is not possible"), ("nan", "us is an exposure time"), ("-5", "us is"),
+            ("1e9", "us is"), ("9" * 300, "us is"), (5, "has to be a text"), ("", "us is"),
+        ):  # fmt: skip
+            answer = page.ask("exposure", camera="cam1", us=us)
+            assert not answer["ok"]
+            assert text in answer["error"]
+        assert page.ask("exposure", camera="cam1", us="3000.4")["us"] == 3000.0
+        assert program.counts()["exposure"]["us"] == 3000.0
+        token = {"Authorization": f"Bearer {'t' * 20}"}
+        with contextlib.closing(PageLike(settings, "rig", additional_headers=token)) as other:
+            assert other.ask("exposure", camera="cam1", us="2000")["us"] == 2000.0
+        now = recorded_frames(program)
+        wait_until(lambda: recorded_frames(program) > now + 50, 20)
+        program.stop()
+    with rtface.open_session(only_session(tmp_path)) as session:
+        events = [event for event in session.events if event.kind == "exposure"]
+        frames = session.cameras["cam1"].frames[:]
+        told = [(event.fields["asked_us"], event.fields["exposure_us"]) for event in events]
+        assert told == [(3000.4, 3000.0), (2000.0, 2000.0)]
+        times = frames["exposure_time_ns"]
+        for event in events:  # frames delivered long after it have it, and none before
+            exposure_ns = round(1000 * event.fields["exposure_us"])
+            first = frames["t_host_ns"][times == exposure_ns].min()
+            assert 0 < first - event.t_host_ns < 10**9
+        results = session.cameras["cam1"].results[:]
+        last = {int(row["frame_seq"]): row for row in results}
+        for frame in frames[-20:]:  # the camera stamps the start: half of the time comes on top
+            row = last.get(int(frame["frame_seq"]))
+            assert row is None or row["exposure_err_ns"] >= 1_000_000
+
+
+def test_what_has_no_exposure_time_says_so(tmp_path: Path, tiny_bundle: Path) -> None:
+    video = tmp_path / "mouse.avi"
+    write(video, "ffv1", "gray", [np.zeros((48, 64), np.uint8)] * 30)
+    camera = f'kind = "video"\nfile = "{video}"\nrate_hz = 50.0\nloop = true\n'
+    with (
+        running(tmp_path, tiny_bundle, camera) as program,
+        serving(control(program)) as settings,
+        watching(settings) as page,
+    ):
+        assert program.counts()["exposure"] is None
+        error = page.ask("exposure", camera="cam1", us="500")["error"]
+        assert error == "this camera has no exposure time that rtface can set"
 
 
 def test_the_page_may_die_and_the_run_goes_on(tmp_path: Path, tiny_bundle: Path) -> None:

@@ -1,4 +1,5 @@
 import contextlib
+import math
 import struct
 
 import golden
@@ -81,6 +82,7 @@ def test_map_comes_as_json_too() -> None:
             msgpack.packb({"v": 1, "topic": "p", "arrays": [["keypoints", "<f4", [2, 3]]]}),
             b"123",
         ],
+        [b"p", msgpack.packb({"v": 1, "topic": "p", "seq": math.inf})],
     ],
 )
 def test_foreign_bytes_are_refused(frames: list[bytes]) -> None:

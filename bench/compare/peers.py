@@ -50,7 +50,8 @@ _DLCLIVE = (
     ),
 )
 PEERS = (
-    Peer("rtface", ("worker_rtface.py",)),
+    Peer("rtface", ("worker_rtface.py", "onnxruntime", "fp32")),
+    Peer("rtface INT8", ("worker_rtface.py", "openvino", "int8-bf16")),
     Peer("Facemap 1.0.8", ("worker_facemap.py",), _FACEMAP),
     Peer("DLC-live 1.1.0, RTMPose-s at 256x256", ("worker_dlclive.py", "rtmpose_s"), _DLCLIVE),
     Peer("DLC-live 1.1.0, ResNet-50 at 256x192", ("worker_dlclive.py", "resnet50_0.4"), _DLCLIVE),

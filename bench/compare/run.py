@@ -3,8 +3,8 @@
 Each peer runs in an environment of its own that this script makes (``bench/out/venvs``; the first
 time takes minutes and 5 GB), on one core with one thread, on the same frames of the synthetic
 mouse. They take turns, so that whatever else the machine does hits all alike; the columns *times
-rtface* are medians of ratios within a turn. The peers' networks have random weights: this measures
-speed alone. On a machine that does other work read the CPU time.
+rtface ...* are medians of ratios within a turn. The peers' networks have random weights: this
+measures speed alone. On a machine that does other work read the CPU time.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def main() -> int:
         peer
         for peer in PEERS
         if (peer.quick or not args.quick)
-        and (peer == PEERS[0] or not args.only or peer.name.startswith(tuple(args.only)))
+        and (not args.only or peer.name.startswith((PEERS[0].name, *args.only)))
     ]
     n_turns = args.turns or (3 if args.quick else 7)
     seconds = args.seconds or (3.0 if args.quick else 10.0)

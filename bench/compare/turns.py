@@ -25,23 +25,25 @@ def turn_of(ns: Sequence[int], cpu_ns: int) -> dict[str, float]:
 def rows(
     turns: Mapping[str, Sequence[Mapping[str, float]]], about: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the table: the first peer is what the others are compared with.
+    """Return the table: those whose names begin as the first's are what others are compared with.
 
     ``turns`` has as many turns for every peer that could be measured, taken side by side; what
     disturbs the machine for a whole turn is in both parts of its ratio. A peer without turns is
     shown with the reason, ``why`` of ``about``.
     """
-    reference = next(iter(turns.values()), [])
+    first = next(iter(about), "")
+    references = {name: turns.get(name, []) for name in about if name.startswith(first)}
     table = []
     for name in about:
         row: dict[str, Any] = {"peer": name}
         mine = turns.get(name, [])
         for key in ("p50_ms", "p99_ms", "fps", "cpu_ms"):
             row[key] = round(statistics.median(t[key] for t in mine), 3) if mine else "-"
-        for key, title in (("p50_ms", "times rtface"), ("cpu_ms", "CPU, times rtface")):
-            both = zip(mine, reference, strict=False)
-            ratios = [one[key] / other[key] for one, other in both]
-            row[title] = round(statistics.median(ratios), 1) if ratios else "-"
+        for reference, theirs in references.items():
+            for key, title in (("p50_ms", "times"), ("cpu_ms", "CPU, times")):
+                both = zip(mine, theirs, strict=False)
+                ratios = [one[key] / other[key] for one, other in both]
+                row[f"{title} {reference}"] = round(statistics.median(ratios), 1) if ratios else "-"
         row["frames"] = sum(int(t["frames"]) for t in mine)
         parameters = about[name].get("parameters")
         row["note"] = about[name].get("why") or (

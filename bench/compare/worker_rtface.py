@@ -1,6 +1,11 @@
-"""rtface: its shipped network through ``PoseEstimator``, as ``rtface track`` runs it."""
+"""rtface: its shipped network through ``PoseEstimator``, as ``rtface track`` runs it.
+
+Takes runtime and precision.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import _worker
 import numpy as np
@@ -12,7 +17,8 @@ from rtface.pose import PoseEstimator, finder_for
 
 def main() -> None:
     bundle = load_bundle("default")
-    engine = make_engine(bundle, "onnxruntime", 1)
+    runtime, precision = sys.argv[2:]
+    engine = make_engine(bundle, runtime, 1, precision)
     estimators: dict[tuple[int, ...], PoseEstimator] = {}
 
     def estimate(frame: np.ndarray) -> np.ndarray:
@@ -21,7 +27,7 @@ def main() -> None:
             estimators[frame.shape] = PoseEstimator(engine, frame.shape, finder=finder)
         return estimators[frame.shape](frame).keypoints
 
-    _worker.serve(estimate, ("rtface", "onnxruntime", "numpy"), network=bundle.name)
+    _worker.serve(estimate, ("rtface", runtime, "numpy"), network=bundle.name)
 
 
 if __name__ == "__main__":

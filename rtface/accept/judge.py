@@ -16,6 +16,8 @@ from rtface.rules_config import AnyOutput
 from rtface.show import counts_agree
 from rtface.types import UserError
 
+#: a subscriber connects within this time of the first frame, s
+SUBSCRIBED_S = 3.0
 #: so many pulses have to be seen by the camera's input line
 FEWEST_PULSES = 20
 
@@ -71,6 +73,8 @@ def judge_tracking(
         faults.append(f"more than max_skipped = {most_skipped:g} were passed over")
     if received[1]:
         faults.append("messages were lost")
+    if received[0] < told["tracked"] * (1 - SUBSCRIBED_S / max(seconds, SUBSCRIBED_S)):
+        faults.append("the subscriber did not get what was tracked")
     return Step(
         "tracking", camera, FAILED if faults else PASSED, "; ".join([text, *faults]), numbers
     )

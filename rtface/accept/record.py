@@ -14,6 +14,8 @@ from rtface import __version__
 from rtface.accept.steps import Step, as_dicts, obstacles
 from rtface.config import Rig, load_rig, parse_rig
 from rtface.engine.bundle import load_bundle
+from rtface.join import join_rigs
+from rtface.neural.bundle import SIDECAR
 from rtface.session.layout import digest
 from rtface.session.writer import this_machine
 from rtface.types import UserError
@@ -47,6 +49,8 @@ def meaning(rig_file: Path) -> str:
         named[f"camera.{name}.whiskers"] = camera.whiskers
         if camera.motion is not None:
             named[f"camera.{name}.motion.masks"] = camera.motion.masks
+        if camera.neural is not None:
+            named[f"camera.{name}.neural.bundle"] = str(Path(camera.neural.bundle) / SIDECAR)
     named |= {f"rule.{name}.python": rule.python for name, rule in rig.rule.items()}
     files = {key: _sha256(key, Path(path)) for key, path in named.items() if path is not None}
     files["engine.bundle"] = load_bundle(rig.engine.bundle).sha256
@@ -109,14 +113,25 @@ def require_accepted(rigs: Sequence[tuple[Path, Rig]]) -> None:
     UserError
         Names the rule, the file and the command.
     """
+    run = join_rigs(rigs)
     for path, rig in rigs:
         hazards = [name for name, rule in rig.rule.items() if rule.hazard]
-        if hazards and (why := _why_not(path, rig)):
+        if hazards and (why := _other_sections(rig, run) or _why_not(path, rig)):
             name, reason = why
             raise UserError(
                 f"{path}: rule.{name or hazards[0]}: hazard = true, and {reason}; it does not arm. "
                 f"With your hands on the rig run: rtface accept {path}"
             )
+
+
+def _other_sections(rig: Rig, run: Rig) -> tuple[str, str] | None:
+    """Return (rule, why) as ``_why_not`` where a run of several files is not as this one says."""
+    for key in ("loop", "engine"):
+        if getattr(rig, key) != getattr(run, key):
+            return "", (
+                f"the [{key}] of this run is that of another rig file; write it into this one, too"
+            )
+    return None
 
 
 def _why_not(path: Path, rig: Rig) -> tuple[str, str] | None:

@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from rtface.camera.exposing import DeviceExposure
 from rtface.camera.frame_count import FrameCount
+from rtface.camera.sfnc import Nodes
 from rtface.camera_config import SensorSection
 from rtface.types import (
     CameraCounts,
     CameraInfo,
     CameraState,
+    ExposureRange,
     Image,
     Stamp,
     UserError,
@@ -30,10 +33,16 @@ SILENT_NS = SECOND_NS
 SAME_RATE = 0.01
 #: a camera that is gone is looked for after this long, and then ever more seldom, s
 FIRST_LOOK_S, LAST_LOOK_S = 0.5, 5.0
+#: one that came back may refuse its settings so many times in a row
+MOST_REFUSED = 12
 
 
 class LinkLost(Exception):
     """The device does not answer any more; the message is the driver's."""
+
+
+class AnotherCamera(UserError):
+    """What came back gives other frames than what went."""
 
 
 class Buffer(NamedTuple):
@@ -72,6 +81,10 @@ class Link(Protocol):
 
     info: CameraInfo
     incomplete: int
+
+    @property
+    def nodes(self) -> Nodes:
+        """Its features."""
 
     def start(self) -> None:
         """Arm the camera and begin; LinkLost."""
@@ -144,7 +157,14 @@ class DeviceCamera:
         self._triggers = 0
         self._look_at_ns, self._look_after_s = 0, FIRST_LOOK_S
         self._link_open = True
+        self._refused = 0  # times in a row
+        self._wanted_us: float | None = None  # set while it ran: not the rig file's
+        self._exposure = self._exposure_of(self._link)
         self._begin_segment()
+
+    def _exposure_of(self, link: Link) -> DeviceExposure:
+        fixed = isinstance(self._section.exposure_us, float)
+        return DeviceExposure(link.nodes, self._name, self.info.rate_hz, fixed)
 
     def _begin_segment(self) -> None:
         link, now_ns = self._link, self._clock()
@@ -218,7 +238,7 @@ class DeviceCamera:
             buffer.t_device_ns,
             t_host_ns,
             buffer.line_status,
-            buffer.exposure_time_ns,
+            self._exposure.of_frame(buffer.exposure_time_ns),
             self._pair,
         )
 
@@ -262,24 +282,50 @@ class DeviceCamera:
             link = self._open()
             try:
                 self._refuse_another(link.info)
+                self._exposure = self._exposure_of(link)
+                if self._wanted_us is not None:
+                    self._exposure.set(self._wanted_us)
                 self._arm(link)
                 self._count.segment += 1
             except BaseException:
                 link.close()
                 raise
-        except LinkLost:
+            self._refused = 0
+        except AnotherCamera:
+            raise
+        except (LinkLost, UserError) as error:
+            # one that just came back may refuse what it takes a moment later
+            self._refused = self._refused + 1 if isinstance(error, UserError) else 0
+            if self._refused > MOST_REFUSED:
+                raise
             self._look_after_s = min(2 * self._look_after_s, LAST_LOOK_S)
             self._look_at_ns = self._clock() + round(self._look_after_s * SECOND_NS)
 
     def _refuse_another(self, info: CameraInfo) -> None:
-        """Raise UserError if what came back is not what went: rings and recording have its size."""
+        """Raise AnotherCamera if what came back is not what went: rings have the size of that."""
         same = info._replace(rate_hz=self.info.rate_hz) == self.info
         if not same or abs(info.rate_hz / self.info.rate_hz - 1) > SAME_RATE:
-            raise UserError(
+            raise AnotherCamera(
                 f"camera.{self._name}: came back with {info.width}x{info.height} px, {info.bits} "
                 f"bit, {info.rate_hz:g} Hz; state width, height, pixel_format and rate_hz in the "
                 "rig file"
             )
+
+    @property
+    def exposure(self) -> ExposureRange | None:
+        """Its exposure time and the limits of that; None: it has none that can be set."""
+        return self._exposure.now
+
+    def expose(self, exposure_us: float) -> ExposureRange:
+        """Set the exposure time and return what the camera made of it; UserError if it does not.
+
+        A camera that comes back after it was gone gets it again.
+        """
+        if self.state is CameraState.GONE:
+            raise UserError(f"camera {self._name} is gone; its exposure time is as it was")
+        made = self._exposure.set(exposure_us)
+        self._wanted_us = exposure_us
+        return made
 
     def trigger(self) -> None:
         """Expose one frame by software; not while the camera is gone."""

@@ -25,6 +25,8 @@ Step = tuple[float, ...]
 Box = tuple[np.ndarray, np.ndarray]
 #: gain of 1 in the units of the integer product that applies it
 _UNIT_GAIN = 128
+#: 255 times this is the largest product that fits
+_MOST_GAIN = 257
 
 
 class Part:
@@ -125,6 +127,8 @@ class Film:
         np.clip(seen, HEADROOM, 255 - HEADROOM, out=light, casting="unsafe")
         gain = round(state.gain * _UNIT_GAIN)
         if gain != _UNIT_GAIN:
+            if gain > _MOST_GAIN:  # white before the product overflows
+                np.minimum(light, np.uint16(0xFFFF // gain), out=light)
             np.multiply(light, np.uint16(gain), out=light)
             np.right_shift(light, 7, out=light)
             np.clip(light, HEADROOM, 255 - HEADROOM, out=light)

@@ -24,6 +24,7 @@ class GenicamNodes:
     def __init__(self, node_map: Any, errors: tuple[type[Exception], ...]) -> None:
         self._map, self._errors = node_map, errors
         self._no_node: tuple[type[Exception], ...] = (NodeRefused, *errors)
+        self._no_bounds: tuple[type[Exception], ...] = (*self._no_node, AttributeError)
         self._no_value: tuple[type[Exception], ...] = (*errors, TypeError, ValueError)
 
     def _node(self, name: str) -> Any:
@@ -82,6 +83,14 @@ class GenicamNodes:
         except self._no_node:
             pass
         return ""
+
+    def bounds(self, name: str) -> tuple[float, float] | None:
+        """Return the smallest and the largest value of a number, None where it does not say."""
+        try:
+            node = self._node(name)
+            return float(node.min), float(node.max)
+        except self._no_bounds:
+            return None
 
     def answers(self, name: str) -> bool:
         """Whether the device itself, not a memory of it, gives the feature's value."""

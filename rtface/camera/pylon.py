@@ -104,8 +104,10 @@ class PylonLink:
                 raise LinkLost("the driver has stopped")
         except self._errors as error:
             raise LinkLost(words(error)) from None
-        except NodeRefused as error:
-            raise LinkLost(str(error)) from None
+        except NodeRefused as error:  # a frame without what should come along with it
+            self._still_there(error)
+            self.incomplete += 1
+            self.requeue()
         return None
 
     def _take(self, result: Any) -> Buffer | None:
@@ -169,6 +171,12 @@ class PylonLink:
         try:
             return self._clock.latch()
         except NodeRefused as error:
+            self._still_there(error)
+            return None
+
+    def _still_there(self, error: NodeRefused) -> None:
+        """Raise LinkLost if what was refused was refused by nobody."""
+        if not self.alive():
             raise LinkLost(str(error)) from None
 
     def alive(self) -> bool:
@@ -181,8 +189,8 @@ class PylonLink:
         """Expose once."""
         try:
             self.nodes.execute("TriggerSoftware")
-        except NodeRefused as error:
-            raise LinkLost(str(error)) from None
+        except NodeRefused as error:  # not now: a trigger that the camera missed
+            self._still_there(error)
 
     def close(self) -> None:
         """Free everything; a device that is gone refuses each step, and each is tried."""

@@ -81,6 +81,14 @@ class PylonNodes:
             pass
         return ""
 
+    def bounds(self, name: str) -> tuple[float, float] | None:
+        """Return the smallest and the largest value of a number, None where it does not say."""
+        try:
+            node = self._node(name)
+            return float(node.Min), float(node.Max)
+        except self._errors:
+            return None
+
     def answers(self, name: str) -> bool:
         """Whether the device itself, not a memory of it, gives the feature's value."""
         try:

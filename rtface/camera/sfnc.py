@@ -37,6 +37,9 @@ class Nodes(Protocol):
     def allowed(self, name: str) -> str:
         """Return in words which values a feature takes."""
 
+    def bounds(self, name: str) -> tuple[float, float] | None:
+        """Return the smallest and the largest value of a number, None where it does not say."""
+
 
 class Setting(NamedTuple):
     """One value and where it goes.
@@ -88,11 +91,7 @@ def plan(section: SensorSection) -> list[Setting]:
     # a rate in force narrows the exposure times that are allowed, and the other way round
     wanted.append(Setting("rate_hz", RATE_ENABLE, False, "if possible"))
     if isinstance(section.exposure_us, float):
-        wanted += [
-            Setting("exposure_us", ("ExposureAuto",), "Off", "if there"),
-            Setting("exposure_us", ("ExposureMode",), "Timed", "if there"),
-            Setting("exposure_us", EXPOSURE, section.exposure_us, within=0.02),
-        ]
+        wanted += timed_exposure(section.exposure_us)
     if section.gain_db is not None:
         wanted += [
             Setting("gain_db", ("GainAuto",), "Off", "if there"),
@@ -115,6 +114,15 @@ def plan(section: SensorSection) -> list[Setting]:
             Setting("chunks", ("ChunkEnable",), True),
         ]
     return wanted
+
+
+def timed_exposure(exposure_us: float) -> list[Setting]:
+    """Return what makes every exposure last so long; the time itself comes last."""
+    return [
+        Setting("exposure_us", ("ExposureAuto",), "Off", "if there"),
+        Setting("exposure_us", ("ExposureMode",), "Timed", "if there"),
+        Setting("exposure_us", EXPOSURE, exposure_us, within=0.02),
+    ]
 
 
 def _region(section: SensorSection) -> list[Setting]:

@@ -43,9 +43,9 @@ class Stamping(NamedTuple):
             return self.exposure_ns
         return EXPOSURE_NS + (frame_id * 37 % 101 - 50) * EXPOSURE_SWING_NS // 50
 
-    def stamp(self, frame_id: int, due_ns: int) -> int:
+    def stamp(self, exposure_ns: int, due_ns: int) -> int:
         """Return what the camera's clock says of a frame that is delivered at ``due_ns``."""
-        half = self.exposure_of(frame_id) // 2
+        half = exposure_ns // 2
         event_ns = (due_ns - self.delay_ns) + {
             "midpoint": 0,
             "start": -half,

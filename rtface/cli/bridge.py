@@ -78,7 +78,7 @@ def jsonl(
 def _run(camera: str, address: str, target: Target, where: str, seconds: float | None) -> None:
     from rtface.bridge.relay import relay
     from rtface.client import open_stream
-    from rtface.show import StatusLine
+    from rtface.terminal import StatusLine
 
     stop: Callable[[], bool] = stop_switch()
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from rtface.types import UserError
 if TYPE_CHECKING:
     from rtface.config import Rig
     from rtface.run import Supervisor
+    from rtface.terminal import StatusLine
 
 Label = dict[str, str]
 
@@ -45,11 +45,12 @@ def _end(supervisor: Supervisor) -> None:
     """Say what is left to say; a recording that broke off gives exit code 1."""
     from rtface.process import ChildDied
     from rtface.show import recording_summary
+    from rtface.terminal import say
 
     if text := recording_summary(supervisor.status()["recording"]):
-        print(text)
+        say(text)
     for note in supervisor.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     if supervisor.faults:
         raise ChildDied("; ".join(supervisor.faults))
 
@@ -78,7 +79,8 @@ def demo(
     from rtface.demo import LoopReport, TruthCheck, closed_loop_rig, demo_rig
     from rtface.engine.bundle import load_bundle
     from rtface.run import run_rig
-    from rtface.show import StatusLine, summary
+    from rtface.show import summary
+    from rtface.terminal import StatusLine, say
 
     stack, rig, board = ExitStack(), demo_rig(rate, seed), None
     if closed_loop:
@@ -100,7 +102,7 @@ def demo(
             check.append(TruthCheck("cam1", section, names))
             if board is not None:
                 loops.append(LoopReport(board.rises))
-            _say_where(supervisor.endpoints)
+            _say_where(line, supervisor.endpoints)
 
         def on_turn(supervisor: Supervisor) -> None:
             for one in check:
@@ -108,7 +110,7 @@ def demo(
             for loop in loops:
                 for text in loop.update():
                     line.note(text)
-            say_page(supervisor)
+            say_page(supervisor, line.note)
             line.show(supervisor.status())
 
         supervisor = run_rig(
@@ -116,13 +118,13 @@ def demo(
         )
         for loop in loops:
             loop.update()
-    print(summary(supervisor.status(), supervisor.unclean))
+    say(summary(supervisor.status(), supervisor.unclean))
     for one in check:
         one.update()
-        print(one.report())
+        say(one.report())
         one.close()
     for loop in loops:
-        print(loop.report())
+        say(loop.report())
         loop.close()
     _end(supervisor)
 
@@ -166,8 +168,10 @@ def run(
     from rtface.camera_config import VideoSection
     from rtface.config import Rig, load_rig
     from rtface.join import join_rigs
+    from rtface.rigfile import RigFile
     from rtface.run import run_rig
-    from rtface.show import StatusLine, summary
+    from rtface.show import summary
+    from rtface.terminal import StatusLine, say
 
     files = rig_files or []
     if bool(files) == (video is not None):
@@ -186,30 +190,32 @@ def run(
     say_page = SayPage(view_port, open_it=False)
 
     def on_turn(supervisor: Supervisor) -> None:
-        say_page(supervisor)
+        say_page(supervisor, line.note)
         line.show(supervisor.status())
 
     owners = {camera: path for path, one in rigs for camera in one.camera}
+    on_disk = [RigFile(path, one) for path, one in rigs]
     with naming(" and ".join(str(path) for path in files), owners), StatusLine() as line:
         supervisor = run_rig(
             rig,
             stop_switch(),
             seconds,
-            on_start=lambda supervisor: _say_where(supervisor.endpoints),
+            on_start=lambda supervisor: _say_where(line, supervisor.endpoints),
             on_turn=on_turn,
             label=label,
             armed=armed,
             may_arm=lambda: require_accepted(rigs),
             page=page,
+            files={camera: file for file in on_disk for camera in file.rig.camera},
         )
-    print(summary(supervisor.status(), supervisor.unclean))
+    say(summary(supervisor.status(), supervisor.unclean))
     _end(supervisor)
 
 
-def _say_where(endpoints: dict[str, Any]) -> None:
+def _say_where(line: StatusLine, endpoints: dict[str, Any]) -> None:
     for camera, address in endpoints["data"].items():
         listen = "rtface listen" if camera == "cam1" else f"rtface listen {camera} {address}"
-        print(f"{camera} is published at {address}; see it with: {listen}", file=sys.stderr)
+        line.note(f"{camera} is published at {address}; see it with: {listen}")
 
 
 def listen(

@@ -60,7 +60,7 @@ def verify(
         str | None, typer.Option(help="What to run it in; every one that starts here if left out.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="fp32, bf16, fp16 or int8; every one if left out.")
+        str | None, typer.Option(help="fp32, bf16, fp16, int8 or int8-bf16; every one if left out.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, max=64, help="Threads of the network.")] = 1,
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from rtface.run import Supervisor
 
 PORT = 8780
-#: pictures a second and pages at a time, unless told otherwise
-RATE_HZ, VIEWERS = 30.0, 16
+#: pictures a second and pages at a time, unless told otherwise: of 32 that are sent 30 and more are
+#: seen, because now and then two meet in one refresh of the screen, and the newer one is shown
+RATE_HZ, VIEWERS = 32.0, 16
 
 PagePort = Annotated[
     int, typer.Option("--view-port", min=1, max=65535, help="Port of the live page.")
@@ -51,18 +53,18 @@ class SayPage:
         self._address = f"http://127.0.0.1:{port}/"
         self._open, self._said = open_it, False
 
-    def __call__(self, supervisor: Supervisor) -> None:
+    def __call__(self, supervisor: Supervisor, say: Callable[[str], None]) -> None:
         """Look whether there is something to say; call it in every turn."""
         page = supervisor.page
         if self._said or page is None or page.state == "starting":
             return
         self._said = True
         if page.state == "running":
-            print(f"see it at {self._address}", file=sys.stderr)
+            say(f"see it at {self._address}")
             if self._open and has_display():
                 webbrowser.open(self._address)
         else:
-            print(f"no page: {page.error or 'its process ended'}", file=sys.stderr)
+            say(f"no page: {page.error or 'its process ended'}")
 
 
 def view(
@@ -101,11 +103,10 @@ def view(
     def ready() -> None:
         print(f"see it at {settings.address}", file=sys.stderr)
         if elsewhere:
-            name = "HOST" if settings.address.startswith("http://127.") else host
             print(
-                f"from elsewhere: http://{name}:{port}/?token={token}\n"
-                "who has the token sees everything and may record and annotate; it travels in "
-                "the clear: use it in a network that you trust, or an SSH tunnel",
+                f"from elsewhere: {settings.address_elsewhere}\n"
+                "who has the token sees everything and may record, annotate and set the exposure; "
+                "it travels in the clear: use it in a network that you trust, or an SSH tunnel",
                 file=sys.stderr,
             )
         if open_it:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from rtface.cores import fast_cores
 from rtface.doctor.clock import read_line
 from rtface.doctor.finding import Finding, judged
 
@@ -32,9 +33,14 @@ LEAST_CORES = 2
 STOLEN_PERCENT = 1.0
 
 
-def judge_cores(model: str, usable: float, present: int) -> Finding:
-    """Judge how many cores this process may use (affinity and container quota counted)."""
+def judge_cores(model: str, usable: float, present: int, fast: int = 0) -> Finding:
+    """Judge how many cores this process may use (affinity and container quota counted).
+
+    ``fast``: of how many camera and tracker use, where others are slow; 0: all are alike.
+    """
     value = f"{model}, {present} core(s)"
+    if fast:
+        value += f", {fast} of them fast: camera and tracker use those"
     if usable < present:
         value += f", of which {usable:g} may be used"
     return judged(
@@ -128,7 +134,7 @@ def look_at_cpu(jiffies_before: tuple[int, int] | None, load: float | None) -> l
     if flags and "hypervisor" in flags:
         virtual = read_line(Path("/sys/class/dmi/id/sys_vendor")) or "yes"
     return [
-        judge_cores(model, usable, os.cpu_count() or 1),
+        judge_cores(model, usable, os.cpu_count() or 1, len(fast_cores())),
         judge_vectors(machine, flags),
         judge_governor(governors()),
         judge_throttling(throttled()),

@@ -10,7 +10,7 @@ from rtface.types import Engine, UserError
 #: runtime -> precisions that it can have, the exact one first
 RUNTIMES = {
     "onnxruntime": ("fp32", "int8"),
-    "openvino": ("fp32", "bf16", "int8"),
+    "openvino": ("fp32", "bf16", "int8", "int8-bf16"),
     "tensorrt": ("fp32", "fp16", "int8"),
     "tensorrt_rtx": ("fp32", "fp16", "int8"),
 }

@@ -108,7 +108,7 @@ class Bundle:
 
     def file_of(self, precision: str) -> Path:
         """Return the file that CPUs run for a precision; NotHere if there is none for this one."""
-        if precision != "int8":
+        if precision not in ("int8", "int8-bf16"):
             return self.folder / "model.onnx"
         if INT8_CPU not in self.about["sha256"]:
             raise NotHere(
@@ -119,6 +119,11 @@ class Bundle:
             raise NotHere(
                 f"{self.folder / INT8_CPU}: needs VNNI, which this processor lacks (its sums would "
                 "overflow); use fp32, or 'rtface model quantize' on this machine"
+            )
+        if precision == "int8-bf16" and self.about["int8"].get("with_bf16") is not True:
+            raise NotHere(
+                f"{self.folder / INT8_CPU}: was not made and judged with BF16 beside it; use int8 "
+                "or bf16, or 'rtface model quantize' on a machine with OpenVINO and BF16"
             )
         return self.folder / INT8_CPU
 

@@ -9,7 +9,7 @@ from rtface.engine.bundle import Bundle, NotHere
 from rtface.types import Float32Array, UInt8Image, UserError
 
 #: precision of a network -> what OpenVINO is told to compute in; it would choose BF16 by itself
-_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
+_HINTS = {"fp32": "f32", "int8": "f32", "bf16": "bf16", "int8-bf16": "bf16"}
 
 
 class OpenVinoEngine:
@@ -20,8 +20,8 @@ class OpenVinoEngine:
     bundle : Bundle
     threads : int
     precision : str
-        ``fp32``, ``bf16`` (only where the processor has it) or ``int8`` (only what is quantised in
-        the bundle's file; the rest of it is FP32).
+        ``fp32``, ``bf16`` (only where the processor has it), ``int8`` (only what is quantised in
+        the bundle's file; the rest of it is FP32) or ``int8-bf16`` (the rest is BF16).
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1, precision: str = "fp32") -> None:
@@ -29,7 +29,7 @@ class OpenVinoEngine:
         self.input_shape = bundle.input_shape
         path = bundle.file_of(precision)
         core = ov.Core()
-        if precision == "bf16" and "BF16" not in core.get_property(
+        if _HINTS[precision] == "bf16" and "BF16" not in core.get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
             raise NotHere(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from rtface.camera_config import CameraBase, VideoSection
 from rtface.config import Rig
 from rtface.engine.bundle import Bundle
+from rtface.neural.bundle import SIDECAR
 from rtface.session.layout import digest
 from rtface.types import UserError
 
@@ -88,7 +89,14 @@ def plan(
             "says, leave the others out"
         )
     ((camera, section),) = rig.camera.items()
-    told = {"masks": _masks_sha256(section), "network": bundle.sha256, "camera": camera}
+    masks = section.motion.masks if section.motion else None
+    told = {
+        "masks": _sha256(Path(masks) if masks else None),
+        # it holds the hashes of the model's other files
+        "neural": _sha256(Path(section.neural.bundle) / SIDECAR if section.neural else None),
+        "network": bundle.sha256,
+        "camera": camera,
+    }
     jobs: dict[str, Job] = {}
     faults: list[Outcome] = []
     for video in videos:
@@ -105,9 +113,9 @@ def plan(
             continue
         own = rig_of(rig, camera, path)
         rules = own.camera[camera].model_dump(mode="json", exclude={"file"})
-        runtime = own.engine.runtime
+        engine = own.engine.runtime, own.engine.precision
         name = f"{path.stem[:80]}_{seen[:8]}"
-        recording = digest({**told, "video": seen, "rules": rules, "runtime": runtime})[:16]
+        recording = digest({**told, "video": seen, "rules": rules, "engine": engine})[:16]
         jobs.setdefault(
             name,
             Job(
@@ -143,12 +151,12 @@ def _name_is_text(path: Path) -> None:
         raise UserError(f"{path!a}: the name holds control characters; rename the file")
 
 
-def _masks_sha256(section: CameraBase) -> str:
-    """Return the hash of the file of masks, empty without one."""
-    if section.motion is None or section.motion.masks is None:
+def _sha256(path: Path | None) -> str:
+    """Return the hash of a file, empty without one."""
+    if path is None:
         return ""
     try:
-        with Path(section.motion.masks).open("rb") as file:
+        with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"{section.motion.masks}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None

@@ -19,6 +19,7 @@ value says why.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import deque
 from typing import NamedTuple
@@ -27,6 +28,12 @@ VERSION = 1
 START = 0xA5
 LENGTH = 9
 REASONS = {1: "line is on", 2: "too long", 3: "duty", 4: "nothing heard from us", 5: "no width"}
+#: a board's clock may gain or lose this much, ns per us, until it was watched (ceramic resonators)
+MOST_RATE = 10.0
+#: and so much more than lately, ns per us
+WANDER = 0.02
+#: differences by which it is watched are at least so far apart, us
+APART_US = 1_000_000
 _BODY = struct.Struct("<cHI")
 _WRAP_US = 2**32
 
@@ -100,11 +107,16 @@ class BoardClock:
     """Which of our times a time of the board's was, by what was sent before and heard after.
 
     An answer was made between our sending and our reading, so each bounds the difference of the
-    clocks from both sides. The bounds of the last 64 answers are put together.
+    clocks from both sides. The bounds of the last 64 answers are put together, each as much wider
+    as the board's clock may have gone wrong since. How fast it does is bounded likewise, by
+    differences that are up to a minute apart.
     """
 
     def __init__(self) -> None:
-        self._bounds: deque[tuple[int, int]] = deque(maxlen=64)
+        # board us, and board minus ours at least and at most, ns
+        self._bounds: deque[tuple[int, float, float]] = deque(maxlen=64)
+        self._apart: deque[tuple[int, float, float]] = deque(maxlen=60)
+        self._rates = -MOST_RATE, MOST_RATE
         self._last_us: int | None = None
         self._turns = 0
 
@@ -122,12 +134,37 @@ class BoardClock:
 
     def answered(self, sent_ns: int, board_us: int, heard_ns: int) -> None:
         """Take an answer; ``board_us`` is unwrapped."""
-        self._bounds.append((board_us * 1000 - heard_ns, board_us * 1000 - sent_ns))
+        self._bounds.append((board_us, board_us * 1000 - heard_ns, board_us * 1000 - sent_ns))
+        least, most = self._difference_ns(board_us)
+        if least > most:  # it began anew, or jumped
+            newest = self._bounds[-1]
+            self._bounds.clear()
+            self._bounds.append(newest)
+            self._apart.clear()
+            self._rates = -MOST_RATE, MOST_RATE
+        elif not self._apart or board_us - self._apart[-1][0] >= APART_US:
+            self._apart.append((board_us, least, most))
+            first_us, first_least, first_most = self._apart[0]
+            if span_us := board_us - first_us:
+                self._rates = (
+                    max(-MOST_RATE, (least - first_most) / span_us - WANDER),
+                    min(MOST_RATE, (most - first_least) / span_us + WANDER),
+                )
 
     def host_ns(self, board_us: int) -> tuple[int, int]:
         """Return (our time, error): not earlier than the time, not later than it plus the error."""
         if not self._bounds:
             return 0, 2**62
-        most = min(high for _, high in self._bounds)
-        least = max(low for low, _ in self._bounds)
-        return board_us * 1000 - most, max(0, most - least)
+        least, most = self._difference_ns(board_us)
+        earliest = board_us * 1000 - math.ceil(most)
+        return earliest, max(0, board_us * 1000 - math.floor(least) - earliest)
+
+    def _difference_ns(self, board_us: int) -> tuple[float, float]:
+        """Return the board's clock minus ours, at least and at most."""
+        least, most = -math.inf, math.inf
+        slowest, fastest = self._rates
+        for at_us, low, high in self._bounds:
+            since_us = board_us - at_us
+            one, other = slowest * since_us, fastest * since_us
+            least, most = max(least, low + min(one, other)), min(most, high + max(one, other))
+        return least, most

@@ -64,8 +64,10 @@ class SerialOutput:
         self._asked: dict[int, int] = {}  # keepalives under way: id, when
         self._count = 0
         self._fired: dict[int, tuple[int, int, int]] = {}  # id: n, width us, when
+        self._late: dict[int, int] = {}  # lost without an answer, which may still come: id, n
         # id: n, width us, board us, when
         self._on: dict[int, tuple[int, int, int, int]] = {}
+        self._asked_off_ns = 0  # when the board was told to be idle because of one of those
         self._events: list[LineEvent] = []
 
     @property
@@ -114,10 +116,10 @@ class SerialOutput:
             self._greeted = False
             self._tell(now_ns, "down", why="the board is silent")
         for id in [id for id, fired in self._fired.items() if now_ns - fired[2] > SILENT_NS]:
-            self._tell(now_ns, "lost", self._fired.pop(id)[0], why="no answer")
-        for n, width_us, _, since_ns in self._on.values():
-            if now_ns - since_ns > width_us * 1000 + SILENT_NS and not self._gone:
-                self._lied(now_ns, f"the board never said that pulse {n} is off")
+            self._late[id] = n = self._fired.pop(id)[0]
+            self._tell(now_ns, "lost", n, why="no answer")
+        if self._greeted:
+            self._expect_off(now_ns)
         if now_ns < self._due_ns:
             return
         if self._greeted:
@@ -130,6 +132,26 @@ class SerialOutput:
             self._asked.clear()
             self._write(encode("H"))
             self._due_ns = now_ns + HELLO_NS
+
+    def _expect_off(self, now_ns: int) -> None:
+        """Ask a board that never said that a pulse is off, and give it up if it says nothing."""
+        late = [
+            n
+            for n, width_us, _, since_ns in self._on.values()
+            if now_ns - since_ns > width_us * 1000 + SILENT_NS
+        ]
+        if late and not self._asked_off_ns:
+            self.idle()
+            self._asked_off_ns = now_ns
+        elif late and now_ns - self._asked_off_ns > SILENT_NS and not self._gone:
+            self._lied(now_ns, f"the board never said that pulse {late[0]} is off")
+
+    def _forget_on(self, t_ns: int, why: str) -> None:
+        """Note that whatever was on is off, though the board's word for it was not heard."""
+        for n, *_ in self._on.values():
+            self._tell(t_ns, "note", n, why=f"nobody heard that pulse {n} is off; {why}")
+        self._on.clear()
+        self._asked_off_ns = 0
 
     def _hear(self, message: Message, read_ns: int) -> None:
         self._heard_ns = read_ns
@@ -148,8 +170,10 @@ class SerialOutput:
             self._is_on(id, value, read_ns)
         elif kind in "EW":
             self._is_off(kind, id, value, read_ns)
+        elif kind == "X":
+            self._forget_on(read_ns, "the line is idle")
         elif kind == "N":
-            n = self._fired.pop(id, (-1, 0, 0))[0]
+            n = self._fired.pop(id, (self._late.pop(id, -1), 0, 0))[0]
             self._tell(read_ns, "refused", n, why=REASONS.get(value, f"reason {value}"))
 
     def _greet(self, t_ns: int, duty: int, watchdog_us: int) -> None:
@@ -169,14 +193,23 @@ class SerialOutput:
             )
         else:
             self._greeted, self._due_ns = True, 0
+            self._asked_off_ns = 0  # what was said to it meanwhile it may not have heard
             limits: dict[str, Any] = {"max_pulse_us": self._limit, "max_duty": duty / 1000}
             self._tell(t_ns, "up", watchdog_us=watchdog_us, **limits)
 
     def _is_on(self, id: int, board_us: int, read_ns: int) -> None:
         fired = self._fired.pop(id, None)
+        if fired is None and id in self._late:
+            self.idle()
+            n = self._late.pop(id)
+            self._tell(
+                read_ns, "note", n, why=f"pulse {n} came on after it was given up, and is off"
+            )
+            return
         if fired is None:
             self._lied(read_ns, f"the board says pulse {id} is on, and nobody asked for it")
             return
+        self._forget_on(read_ns, "the next is on")
         n, width_us, sent_ns = fired
         unwrapped = self._clock.unwrap_us(board_us)
         self._clock.answered(sent_ns, unwrapped, read_ns)
@@ -185,6 +218,7 @@ class SerialOutput:
 
     def _is_off(self, kind: str, id: int, board_us: int, read_ns: int) -> None:
         on = self._on.pop(id, None)
+        self._asked_off_ns = 0
         if on is None:
             return  # from before a reset, or of an idle line
         n, width_us, since_us, _ = on

@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtface.engine import cpu, start_engine
-from rtface.engine.bundle import INT8_CPU, INT8_TENSORRT, TOLERANCE_PX, Bundle, load_bundle
+from rtface.engine.bundle import INT8_CPU, INT8_TENSORRT, TOLERANCE_PX, Bundle, NotHere, load_bundle
 from rtface.engine.onnx import OnnxEngine
 from rtface.quantize.frames import Seen, Shift, shift_of, split, watch
 from rtface.types import Engine, UserError
@@ -41,6 +42,10 @@ class Quantised(NamedTuple):
         Of all multiplications in convolutions that are in 8 bits.
     shifts : dict of str to Shift
         By recording, on frames that it was not made by.
+    bf16_shifts : dict of str to Shift
+        Likewise with all else in BF16; empty where this machine cannot tell.
+    with_bf16 : bool
+        Whether keypoints stay then, too.
     """
 
     file: str
@@ -49,6 +54,8 @@ class Quantised(NamedTuple):
     layers: int
     share: float
     shifts: dict[str, Shift]
+    bf16_shifts: dict[str, Shift]
+    with_bf16: bool
 
     @property
     def p99_px(self) -> float:
@@ -140,18 +147,22 @@ class _Chooser(NamedTuple):
             if p99s[-1] <= LIMIT_PX:
                 taken.append(layer)
         while taken:
-            shifts = self._shifts(taken, self.judged_by)
+            model = self.write(taken)
+            engine = _engine(self.bundle, model)
+            shifts = self._shifts_of(engine, self.judged_by)
             share = sum(layers[layer] for layer in taken) / multiplications
             p99s.append(_worst(shifts))
             # what every start compares
-            reference_px = self.bundle.shift_px(_engine(self.bundle, self.write(taken)))
+            reference_px = self.bundle.shift_px(engine)
             self.on_progress(
                 f"{self.file}: {len(taken)} of {len(layers)} layers, {100 * share:.0f} % of the "
                 f"arithmetic, in 8 bits: p99 {p99s[-1]:.2f} px, reference {reference_px:.2f} px"
             )
             if p99s[-1] <= LIMIT_PX and reference_px <= TOLERANCE_PX:
                 in_float = tuple(layer for layer in layers if layer not in taken)
-                return Quantised(self.file, self.write(taken), in_float, len(taken), share, shifts)
+                return Quantised(
+                    self.file, model, in_float, len(taken), share, shifts, *self._in_bf16(model)
+                )
             del taken[-1]
         raise UserError(
             f"{self.bundle.folder}: INT8 is refused: keypoints move by {min(p99s):.2f} px or more "
@@ -161,8 +172,23 @@ class _Chooser(NamedTuple):
 
     def _shifts(self, layers: Sequence[str], recordings: Mapping[str, Seen]) -> dict[str, Shift]:
         """Return how far keypoints move with these layers in 8 bits."""
-        engine, sure = _engine(self.bundle, self.write(layers)), self.bundle.sure
+        return self._shifts_of(_engine(self.bundle, self.write(layers)), recordings)
+
+    def _shifts_of(self, engine: Engine, recordings: Mapping[str, Seen]) -> dict[str, Shift]:
+        sure = self.bundle.sure
         return {name: shift_of(engine, seen, sure) for name, seen in recordings.items()}
+
+    def _in_bf16(self, model: bytes) -> tuple[dict[str, Shift], bool]:
+        """Return the shifts with all that is in float in BF16, and whether they will do."""
+        if self.file != INT8_CPU or (engine := _bf16_engine(self.bundle, model)) is None:
+            return {}, False
+        shifts = self._shifts_of(engine, self.judged_by)
+        reference_px = self.bundle.shift_px(engine)
+        self.on_progress(
+            f"{self.file}, the rest in BF16: p99 {_worst(shifts):.2f} px, reference "
+            f"{reference_px:.2f} px"
+        )
+        return shifts, _worst(shifts) <= LIMIT_PX and reference_px <= TOLERANCE_PX
 
 
 def _worst(shifts: Mapping[str, Shift]) -> float:
@@ -171,9 +197,27 @@ def _worst(shifts: Mapping[str, Shift]) -> float:
 
 def _engine(bundle: Bundle, model: bytes) -> Engine:
     """Return a graph in ONNX Runtime, whichever it is for: it is computed as it says."""
+    with _as_bundle(bundle, model) as made:
+        return OnnxEngine(made)
+
+
+def _bf16_engine(bundle: Bundle, model: bytes) -> Engine | None:
+    """Return a graph with all that is in float in BF16; None where that cannot run."""
+    try:
+        from rtface.engine.openvino import OpenVinoEngine
+
+        with _as_bundle(bundle, model) as made:
+            return OpenVinoEngine(made, precision="bf16")
+    except (ImportError, NotHere):
+        return None
+
+
+@contextmanager
+def _as_bundle(bundle: Bundle, model: bytes) -> Iterator[Bundle]:
+    """Give the bundle with another network, as long as engines read its file."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "model.onnx").write_bytes(model)
-        return OnnxEngine(replace(bundle, folder=Path(folder)))
+        yield replace(bundle, folder=Path(folder))
 
 
 def _some(seen: Seen, n: int) -> Seen:
@@ -202,6 +246,7 @@ def _write(
     about: dict[str, Any] = json.loads(json.dumps(bundle.about))
     about["int8"] = {
         "reduced_range": reduced_range,
+        "with_bf16": any(one.with_bf16 for one in made),
         "limit_px": LIMIT_PX,
         "made_by": {name: len(seen.images) for name, (seen, _) in halves.items()},
         "files": {
@@ -209,7 +254,8 @@ def _write(
                 "layers": one.layers,
                 "share": round(one.share, 3),
                 "in_float": list(one.in_float),
-                "shift_px": {name: _rounded(shift) for name, shift in one.shifts.items()},
+                "shift_px": _rounded(one.shifts),
+                "bf16_px": _rounded(one.bf16_shifts),
             }
             for one in made
         },
@@ -246,5 +292,8 @@ def _check(bundle: Bundle, folder: Path) -> None:
         start_engine(written, "onnxruntime", precision="int8")
 
 
-def _rounded(shift: Shift) -> dict[str, float]:
-    return {key: round(value, 3) for key, value in shift._asdict().items()}
+def _rounded(shifts: Mapping[str, Shift]) -> dict[str, dict[str, float]]:
+    return {
+        name: {key: round(value, 3) for key, value in shift._asdict().items()}
+        for name, shift in shifts.items()
+    }

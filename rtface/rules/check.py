@@ -12,7 +12,7 @@ from rtface.rules.expression import (
     compile_constant,
     compile_text,
 )
-from rtface.rules.filters import MAX_GAP_S
+from rtface.rules.filters import MAX_FORECAST_S, MAX_GAP_S
 from rtface.rules.layout import Layout
 from rtface.rules.parse import Marked, parse_condition
 from rtface.rules.rule import LAST_STAGE
@@ -100,6 +100,13 @@ def check_rules(
                     f"rule.{name}: camera {camera} has {1 / period_s:g} frames per second, and "
                     f"rules need {2 / MAX_GAP_S:g}: after {MAX_GAP_S:g} s without a value they "
                     "begin anew"
+                )
+            latency_s = loop.output[rule.output].latency_ms * 1e-3
+            if rule.forecast_ms == "light" and latency_s + period_s > MAX_FORECAST_S:
+                raise UserError(
+                    f"rule.{name}.forecast_ms: 'light' comes on {1e3 * latency_s:g} ms after the "
+                    f"command (output.{rule.output}.latency_ms), and a forecast reaches "
+                    f"{1e3 * MAX_FORECAST_S:g} ms from the exposure at most; leave it out"
                 )
             known = _known(loop, keypoints, layout, period_s, rule.min_score, no_whisking)
             found[name] = _compile(name, rule, known)

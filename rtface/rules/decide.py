@@ -222,7 +222,7 @@ class Rules:
         moment.now_ns, moment.armed = now_ns, self.armed
         decisions: list[Decision] = []
         for rule in self._rules if stage is None else self._by_stage[stage]:
-            if ledger.flags & Flag.NEW_MASKS and rule.test.signal.basis:
+            if ledger.flags & Flag.NEW_MASKS and rule.of_masks:
                 rule.reset()
             decision = rule(sight, moment, self._n)
             if (user := self._users.get(rule.name)) and user.broken and not rule.broken:

@@ -9,6 +9,8 @@ import math
 
 #: a filter begins anew when it has heard nothing for this long, s
 MAX_GAP_S = 0.1
+#: nothing is forecast farther than this from the last value, s
+MAX_FORECAST_S = 2 * MAX_GAP_S
 NAN = math.nan
 
 
@@ -65,7 +67,7 @@ class Kalman:
     def forecast_at(self, t_s: float) -> float:
         """Return where it will be at ``t_s``; NaN if too little or too long ago is known."""
         ahead = t_s - self._t_s
-        return self.x + ahead * self.v if -MAX_GAP_S <= ahead <= 2 * MAX_GAP_S else NAN
+        return self.x + ahead * self.v if -MAX_GAP_S <= ahead <= MAX_FORECAST_S else NAN
 
 
 class OneEuro:
@@ -112,7 +114,7 @@ class OneEuro:
     def forecast_at(self, t_s: float) -> float:
         """Return where it will be at ``t_s`` if its speed stays."""
         ahead = t_s - self._t_s
-        return self.x + ahead * self.v if -MAX_GAP_S <= ahead <= 2 * MAX_GAP_S else NAN
+        return self.x + ahead * self.v if -MAX_GAP_S <= ahead <= MAX_FORECAST_S else NAN
 
 
 class Exponential:

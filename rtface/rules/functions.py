@@ -178,9 +178,14 @@ class Azimuth:
 
     def read(self, sight: Sight) -> float:
         """Return the azimuth."""
+        angles = self.angles(sight)
+        return sum(angles) / len(angles) if angles else NAN
+
+    def angles(self, sight: Sight) -> list[float]:
+        """Return that of each whisker; none where a point is not known. Once per frame."""
         points = sight.points
         if not all(points[row][2] >= self._min_score for row in (*self._rows, *self._whiskers)):
-            return NAN
+            return []
         base, nose, eye = (points[row] for row in self._rows)
         now = (base[0], base[1], eye[0] - nose[0], eye[1] - nose[1])
         if sight.learn:
@@ -188,13 +193,19 @@ class Azimuth:
                 one.update(sight.t_s, value)
             self._known = True
         if not self._known:
-            return NAN
-        x, y, back_x, back_y = (one.x for one in self._slow)
-        total = 0.0
+            return []
+        x, y, back_x, back_y = self.axis
+        angles = []
         for row in self._whiskers:
             dx, dy = points[row][0] - x, points[row][1] - y
-            total += abs(math.atan2(dx * back_y - dy * back_x, dx * back_x + dy * back_y))
-        return total / len(self._whiskers)
+            angles.append(abs(math.atan2(dx * back_y - dy * back_x, dx * back_x + dy * back_y)))
+        return angles
+
+    @property
+    def axis(self) -> tuple[float, float, float, float]:
+        """The base, and the way from nose to eye, as they are followed: x, y, x, y, px."""
+        x, y, back_x, back_y = (one.x for one in self._slow)
+        return x, y, back_x, back_y
 
 
 class Rate:

@@ -21,6 +21,8 @@ FORMAT = 1
 #: the face's axis: from the first to the second
 NOSE, EYE = "nose(tip)", "eye(front)"
 WHISKER = "whisker"
+#: where angles are shown about, unless a rule says otherwise: it stays
+BASE = "mouth"
 #: what has to be kept: frames per second; parts of the frames; correlation; amplitude over noise
 RATE_HZ, TRACKED, KNOWN, AGREEMENT, CLEAR = 98.0, 0.9, 0.95, 0.6, 3.0
 #: a keypoint below this score is not known
@@ -180,3 +182,19 @@ def why_not(camera: str, path: str | None, model: str) -> str:
     if fault := found.fault():
         return f"needs whiskers that are tracked well, and by {path} {fault}"
     return ""
+
+
+def about_whiskers(
+    camera: str, path: str | None, model: str, names: Sequence[str]
+) -> dict[str, Any] | None:
+    """Return what ``meta`` says of whiskers whose angles may be used; None if they may not.
+
+    Raises
+    ------
+    UserError
+        The file of the rig's proof cannot be used.
+    """
+    points = [name for name in names if name.startswith(WHISKER)]
+    if not points or not {BASE, NOSE, EYE} <= set(names) or why_not(camera, path, model):
+        return None
+    return {"base": BASE, "points": points, "axis": [NOSE, EYE], "least_score": MIN_SCORE}

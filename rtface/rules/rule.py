@@ -145,6 +145,8 @@ class Rule:
         self._pulse_us = round(section.pulse_ms * 1e3)
         self._limits = Limits(section)
         self._random = random.Random(f"{seed}/{name}")
+        #: whether other masks of motion make its signals other ones
+        self.of_masks = any(t.signal.basis for t in (test, *(t for _, t in only_if)))
         self._kalman, self._ahead_s, self._to_light = None, 0.0, section.forecast_ms == "light"
         if section.forecast_ms is not None:
             self._kalman = Kalman(period_s, section.follow_ms * 1e-3)
@@ -169,10 +171,10 @@ class Rule:
         # all of them in every frame: some remember
         holds = [(text, _holds(test, sight)) for text, test in self._only_if]
         compared = self._forecast(sight, moment, value) if self._kalman is not None else value
+        if sight.t_s - self._known_s > MAX_GAP_S:  # no frames, or none with a value
+            self._on = None
         if not math.isfinite(compared) or not math.isfinite(value):
             self.counts["unknown"] += 1
-            if sight.t_s - self._known_s > MAX_GAP_S:
-                self._on = None
             return None
         self._known_s = sight.t_s
         if not self._due(self.test.sign * compared, sight.learn, moment):

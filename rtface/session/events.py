@@ -124,11 +124,6 @@ def is_growing(path: Path) -> bool:
     """Whether somebody writes the events of this file now."""
     try:
         with path.open("rb") as file:
-            platform.lock_file(file.fileno(), False)
-            # closing is not enough: what another thread just forked has the lock as well
-            platform.unlock_file(file.fileno())
+            return platform.is_locked(file.fileno())
     except FileNotFoundError:
         return False
-    except OSError:
-        return True
-    return False

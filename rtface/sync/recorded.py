@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rtface.ring import NONE_WORD
 from rtface.session import CameraSession, Session, layout
@@ -16,6 +18,8 @@ from rtface.sync.grid import Floats
 from rtface.sync.match import Frames, Match, SyncFlag
 from rtface.types import UserError
 
+#: clocks before and after a restart are tied by what was delivered so long beside it, ns
+BESIDE_NS = 5_000_000_000
 COLUMNS = (
     Column("frame_seq", "<i8"),
     Column("t_daq_s", "<f8", (), "s of the recording: midpoint of the exposure"),
@@ -78,10 +82,7 @@ def _times(camera: CameraSession, rows: Records) -> tuple[Floats, float]:
     """Return the best times of frames there are, s since the first, and their random error, s."""
     stamps, host = rows["t_camera_ns"], rows["t_host_ns"]
     if (stamps != NONE_WORD).all():
-        t = stamps.copy()
-        for segment in np.unique(rows["segment"]):  # each restart may have begun a new clock
-            one = rows["segment"] == segment
-            t[one] += (host[one] - stamps[one]).min()
+        t = one_clock(stamps, host, rows["segment"])
         return (t - t[0]) * 1e-9, 0.0
     results = camera.results[:]
     if len(results) > 1:
@@ -89,6 +90,28 @@ def _times(camera: CameraSession, rows: Records) -> tuple[Floats, float]:
         exposure = np.interp(rows["frame_seq"], results["frame_seq"], results["exposure_ns"])
         return (exposure - exposure[0]) * 1e-9, float(np.median(results["exposure_err_ns"])) * 1e-9
     return (host - host[0]) * 1e-9, 1e-3
+
+
+def one_clock(
+    stamps: npt.NDArray[np.int64], host: npt.NDArray[np.int64], segment: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the camera's times as if no restart had begun another clock, ns, (N,).
+
+    The clocks before and after a restart are tied by their quickest deliveries in the seconds
+    beside it: over longer, the camera's clock drifts against the host's, by more than a frame.
+    """
+    behind, t = host - stamps, stamps.copy()
+    starts = np.flatnonzero(np.diff(segment, prepend=segment[0] - 1))
+    shift = 0
+    for first, end in itertools.pairwise(np.append(starts, len(stamps))):
+        own = slice(first, end)
+        if first:
+            before = slice(0, first)
+            ended = behind[before][host[before] >= host[first - 1] - BESIDE_NS].min()
+            begun = behind[own][host[own] <= host[first] + BESIDE_NS].min()
+            shift += int(begun - ended)
+        t[own] += shift
+    return t
 
 
 def sync_rows(recorded: Recorded, found: Match, scan: Edges | None) -> Records:

@@ -19,6 +19,8 @@ from rtface.view.viewer import Viewer
 REMEMBERED = 10
 #: viewers that may be paused at a time: each holds up to 30 MB
 MOST_PAUSED = 4
+#: how long the results of the newest frames are waited for, s
+RESULTS_WAIT_S = 0.4
 
 
 class Hub:
@@ -94,16 +96,17 @@ class Hub:
             raise UserError(f"{MOST_PAUSED} viewers are paused already; let one of them go on")
         self._pausing += 1
         try:
-            rows = source.rows.part(source.rows.oldest, source.rows.count)
             past = await asyncio.to_thread(
                 Past,
                 viewer.camera,
                 source.session,
                 source.run,
                 source.t0_ns,
-                rows,
                 lambda: viewer.closed,
             )
+            await results_of(source, past.last)
+            rows = source.rows.part(source.rows.oldest, source.rows.count)
+            await asyncio.to_thread(past.encode, rows)
         except FileNotFoundError:
             raise UserError("the run has just ended") from None
         finally:
@@ -211,3 +214,10 @@ class Hub:
                 "control": self.link.control,
             },
         )
+
+
+async def results_of(source: Source, frame_seq: int) -> None:
+    """Wait until the result of a frame, or of a later one, was taken up; not for long."""
+    until = time.monotonic() + RESULTS_WAIT_S
+    while source.newest_frame < frame_seq and time.monotonic() < until:
+        await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What a viewer may ask for, checked; arming takes two steps and this machine."""
+"""What a viewer may ask for, checked; arming and the rig file are for this machine alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from rtface.rigfile import AREAS
 from rtface.types import UserError
 from rtface.view.hub import Hub
 from rtface.view.viewer import Viewer
@@ -18,6 +19,15 @@ PASSED_ON: dict[str, tuple[str, ...]] = {
     "record": ("subject", "name"),
     "stop_record": (),
     "disarm": (),
+    "exposure": ("camera", "us"),
+    "write_rig": ("camera", *AREAS),
+}
+#: of these, what is done on this machine alone, and what may be done elsewhere
+LOCAL = {
+    "arm": "arming is possible only on the machine that runs rtface "
+    "(open http://127.0.0.1 there); disarming works from anywhere",
+    "write_rig": "the rig file is written only on the machine that runs rtface "
+    "(open http://127.0.0.1 there); from here, copy the lines",
 }
 #: the second step of arming has to come within this time, s
 ARM_WITHIN_S = 15.0
@@ -29,7 +39,7 @@ class Desk:
     Parameters
     ----------
     local : bool
-        Whether the viewer is on this machine: only then it may arm.
+        Whether the viewer is on this machine: only then it may do what ``LOCAL`` names.
     """
 
     def __init__(self, hub: Hub, viewer: Viewer, local: bool) -> None:
@@ -88,8 +98,10 @@ class Desk:
         elif todo == "arm":
             await self._arm(message)
         elif todo in PASSED_ON:
+            if todo in LOCAL:
+                self._refuse_elsewhere(todo)
             fields = {key: _text(message, key) for key in PASSED_ON[todo]}
-            await self._order(todo, {key: text for key, text in fields.items() if text})
+            return await self._order(todo, {key: text for key, text in fields.items() if text})
         else:
             raise UserError(f"there is no {todo[:40]!r}")
         return {}
@@ -108,12 +120,12 @@ class Desk:
             raise UserError("this frame is not kept")
         self._viewer.show(picture)
 
-    def _prepare_arm(self) -> dict[str, Any]:
+    def _refuse_elsewhere(self, todo: str) -> None:
         if not self._local:
-            raise UserError(
-                "arming is possible only on the machine that runs rtface "
-                "(open http://127.0.0.1 there); disarming works from anywhere"
-            )
+            raise UserError(LOCAL[todo])
+
+    def _prepare_arm(self) -> dict[str, Any]:
+        self._refuse_elsewhere("arm")
         self._key, self._key_until = secrets.token_hex(8), time.monotonic() + ARM_WITHIN_S
         return {"key": self._key, "within_s": ARM_WITHIN_S}
 
@@ -129,10 +141,12 @@ class Desk:
             raise UserError("say for how many seconds")
         await self._order("arm", {"seconds": seconds})
 
-    async def _order(self, command: str, fields: dict[str, str]) -> None:
+    async def _order(self, command: str, fields: dict[str, str]) -> dict[str, Any]:
+        """Have the control port do it; return what it answered."""
         answer = await self._hub.link.order(command, **fields)
         if answer.get("ok") is not True:
             raise UserError(str(answer.get("error") or "refused without a reason"))
+        return {key: value for key, value in answer.items() if key not in ("ok", "reply")}
 
 
 def _text(message: Mapping[str, Any], key: str) -> str:

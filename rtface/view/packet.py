@@ -95,6 +95,11 @@ def rows_message(run: int, times: Float64Array, values: Float32Array) -> bytes:
     return HEAD.pack(ROWS, 0, run, len(times)) + times.tobytes() + values.tobytes()
 
 
+def row_bytes(n_columns: int) -> int:
+    """Return the size of a row in a message and in memory."""
+    return 8 * N_TIMES + 4 * n_columns
+
+
 class Rows:
     """The last rows of a run, in memory of a fixed size. Belongs to one thread.
 
@@ -112,7 +117,7 @@ class Rows:
     @property
     def row_bytes(self) -> int:
         """Size of a row in a message."""
-        return 8 * N_TIMES + 4 * self._values.shape[1]
+        return row_bytes(self._values.shape[1])
 
     @property
     def oldest(self) -> int:

@@ -19,8 +19,9 @@ MOST_FRAMES, MOST_BYTES = 1000, 400 << 20
 class Past:
     """Pictures of the last seconds, by ``frame_seq``.
 
-    Made in a thread of its own: frames are copied first, the oldest before all others because the
-    ring overwrites them next, and encoded then.
+    For threads of their own: frames are copied when it is made, the oldest before all others
+    because the ring overwrites them next. Their results may come a moment later; then they are
+    encoded.
 
     Parameters
     ----------
@@ -28,10 +29,13 @@ class Past:
     run : int
         For the messages.
     t0_ns : int
-    rows : tuple of ndarray
-        Rows that there are, ascending; frames that were passed over have none and get NaN.
     stopped : callable
         Whether nobody wants it any more.
+
+    Attributes
+    ----------
+    last : int
+        The newest frame; -1: there is none.
     """
 
     def __init__(
@@ -40,34 +44,47 @@ class Past:
         session: str,
         run: int,
         t0_ns: int,
-        rows: tuple[packet.Float64Array, Float32Array],
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.pictures: dict[int, bytes] = {}
-        times, values = rows
+        self.last = -1
+        self._run, self._t0_ns, self._stopped = run, t0_ns, stopped
+        self._copies: deque[tuple[int, FrameRecord, Image]] = deque()
         frames = FrameRingReader(camera)
         try:
             if frames.session != session:
                 return
-            encode = JpegEncoder(frames.info)
+            self._info = frames.info
             end = frames.ring.head + 1
             info = frames.info
             frame_bytes = info.height * info.width * np.dtype(info.dtype).itemsize
             most = min(MOST_FRAMES, MOST_BYTES // frame_bytes)
-            copies: deque[tuple[int, FrameRecord, Image]] = deque()
             for frame_seq in range(max(frames.ring.oldest, end - most), end):
                 if found := frames.take(frame_seq):
-                    copies.append((frame_seq, found[0], found[1].copy()))
+                    self._copies.append((frame_seq, found[0], found[1].copy()))
+                    self.last = frame_seq
         finally:
             frames.close()
-        while copies and not stopped():
-            frame_seq, record, image = copies.popleft()
+
+    def encode(self, rows: tuple[packet.Float64Array, Float32Array]) -> None:
+        """Make the pictures.
+
+        Parameters
+        ----------
+        rows : tuple of ndarray
+            Rows that there are, ascending; frames that were passed over have none and get NaN.
+        """
+        times, values = rows
+        encode = JpegEncoder(self._info) if self._copies else None
+        while encode and self._copies and not self._stopped():
+            frame_seq, record, image = self._copies.popleft()
             place = int(np.searchsorted(times[:, 0], frame_seq))
             if place < len(times) and times[place, 0] == frame_seq:
                 row = times[place], values[place]
             else:
-                row = _bare(frame_seq, record, t0_ns, values.shape[1])
-            self.pictures[frame_seq] = packet.picture_message(run, encode.step, *row, encode(image))
+                row = _bare(frame_seq, record, self._t0_ns, values.shape[1])
+            jpeg = encode(image)
+            self.pictures[frame_seq] = packet.picture_message(self._run, encode.step, *row, jpeg)
 
 
 def _bare(

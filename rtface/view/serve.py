@@ -7,11 +7,13 @@ import contextlib
 import socket
 from collections.abc import Callable, Generator
 from typing import NamedTuple
+from urllib.parse import quote
 
 import uvicorn
 
+from rtface.platform import claim_port
 from rtface.types import UserError
-from rtface.view.access import Access, is_loopback
+from rtface.view.access import Access, in_url, is_loopback
 from rtface.view.hub import Hub
 from rtface.view.link import RunLink
 from rtface.view.server import MOST_MESSAGE, Page
@@ -52,7 +54,13 @@ class Settings(NamedTuple):
     def address(self) -> str:
         """What to open in a browser on this machine, without the token."""
         host = "127.0.0.1" if self.host in ("", "0.0.0.0", "::") else self.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        return f"http://{in_url(host)}:{self.port}/"
+
+    @property
+    def address_elsewhere(self) -> str:
+        """What to open on another machine, with the token; HOST stands for this one's name."""
+        host = "HOST" if self.host in ("", "0.0.0.0", "::") else in_url(self.host)
+        return f"http://{host}:{self.port}/?token={quote(self.token or '', safe='')}"
 
 
 class _Server(uvicorn.Server):
@@ -123,13 +131,14 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        claim_port(listener)
         listener.bind(address)
     except OSError as error:
         if listener:
             listener.close()
         raise UserError(
-            f"http://{host}:{port}: cannot open the page's port ({error.strerror or error}, "
-            "perhaps by another rtface); stop what uses it, or give another port"
+            f"http://{in_url(host)}:{port}: cannot open the page's port "
+            f"({error.strerror or error}, perhaps by another rtface); stop what uses it, or give "
+            "another port"
         ) from None
     return listener

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ from rtface.view.metrics import exposition
 from rtface.view.orders import Desk
 
 PAGE = Path(__file__).parent / "page"
+TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 #: a viewer that does not take what is sent for so long is gone, s
 SEND_TIMEOUT_S = 20.0
 #: of a message from a page, bytes
@@ -99,14 +105,36 @@ class Gate:
             await refused(scope, receive, send_with_headers)
 
 
+class Files(StaticFiles):
+    """The page's files, of the types that they have.
+
+    What a machine believes of endings (Windows: its registry) may be that a script is a text, and
+    then no browser runs it.
+    """
+
+    def file_response(
+        self,
+        full_path: str | os.PathLike[str],
+        stat_result: os.stat_result,
+        scope: Scope,
+        status_code: int = 200,
+    ) -> Response:
+        """Return a file's answer."""
+        answer = super().file_response(full_path, stat_result, scope, status_code)
+        if known := TYPES.get(Path(full_path).suffix):
+            answer.headers["content-type"] = known
+        return answer
+
+
 class Page:
     """The routes of one server."""
 
     def __init__(self, hub: Hub, access: Access) -> None:
         self._hub, self._access = hub, access
         self._pictures = 0
-        #: by identity; the files are large
+        #: by identity; the files are large, and many pages ask at once
         self._masks: dict[str, bytes | None] = {}
+        self._reading = asyncio.Lock()
 
     def app(self) -> ASGIApp:
         """Return what uvicorn serves."""
@@ -115,7 +143,7 @@ class Page:
             Route("/metrics", self.metrics),
             Route("/masks/{camera}.png", self.masks),
             WebSocketRoute("/ws", self.socket),
-            Mount("/page", StaticFiles(directory=PAGE)),
+            Mount("/page", Files(directory=PAGE)),
         ]
         return Gate(Starlette(routes=routes), self._access)
 
@@ -141,9 +169,10 @@ class Page:
         cameras = self._hub.link.status.get("cameras", {})
         counts = cameras.get(request.path_params["camera"], {})
         path, identity = counts.get("masks_file"), counts.get("masks")
-        if path and identity and identity not in self._masks:
-            picture = await asyncio.to_thread(masks_picture, path, identity)
-            self._masks = {**dict(list(self._masks.items())[-3:]), identity: picture}
+        async with self._reading:
+            if path and identity and identity not in self._masks:
+                picture = await asyncio.to_thread(masks_picture, path, identity)
+                self._masks = {**dict(list(self._masks.items())[-3:]), identity: picture}
         picture = self._masks.get(identity)
         if picture is None:
             return PlainTextResponse("no masks\n", 404)

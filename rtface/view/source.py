@@ -6,19 +6,28 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from rtface.event_ring import EventRingReader
 from rtface.rings import FrameRingReader, ResultRingReader
 from rtface.view import packet
 from rtface.view.picture import JpegEncoder
+from rtface.view.whiskers import WhiskerAngles
 
-#: rows that are kept for viewers that come or lag, s
-KEPT_S = 20.0
+#: rows that are kept for viewers that come or lag, s, and at most so many bytes of them
+KEPT_S, KEPT_BYTES = 20.0, 64 << 20
 #: of the run's beginning that a new viewer's traces begin with, s
 BEFORE_S = 10.0
 #: most results that are taken up in one turn: the rest comes in the next
 AT_MOST = 4000
 #: events that a new viewer still gets
 KEPT_EVENTS = 200
+
+
+def kept_rows(rate_hz: float, n_columns: int) -> int:
+    """Return how many rows are kept."""
+    n = max(500, round(KEPT_S * rate_hz))
+    return max(1, min(n, KEPT_BYTES // packet.row_bytes(n_columns)))
 
 
 class Source:
@@ -47,7 +56,8 @@ class Source:
 
     def __init__(self, camera: str, meta: Mapping[str, Any], run: int) -> None:
         self.camera, self.run = camera, run
-        self.columns = packet.columns(meta)
+        self._angles = WhiskerAngles(meta)
+        self.columns = packet.columns(meta) + self._angles.columns
         with contextlib.ExitStack() as stack:
             self._results = ResultRingReader(camera)
             stack.callback(self._results.close)
@@ -66,8 +76,8 @@ class Source:
         self._encode = JpegEncoder(self.info)
         self._newest = -1  # result that was taken up
         self._asleep = True
-        n_kept = max(500, round(KEPT_S * self.info.rate_hz))
-        self.rows = packet.Rows(n_kept, len(self.columns))
+        n_columns = len(self.columns)
+        self.rows = packet.Rows(kept_rows(self.info.rate_hz, n_columns), n_columns)
         self.events: list[dict[str, Any]] = []
         self.n_events = 0
         #: what times are counted from, ns of the host's clock
@@ -78,6 +88,12 @@ class Source:
     def lost(self) -> int:
         """Results that were overwritten before they were read here."""
         return self._results.lost
+
+    @property
+    def newest_frame(self) -> int:
+        """The newest frame of which there is a row; -1: none."""
+        last = self.rows.count - 1
+        return int(self.rows.part(last, last + 1)[0][0, 0]) if last >= 0 else -1
 
     def take(self) -> int:
         """Take up what is new; return how many results that were."""
@@ -92,7 +108,8 @@ class Source:
         if results:
             self._newest = results[-1].seq
         for result in results:
-            self.rows.add(*packet.row_of(result, self.t0_ns))
+            times, values = packet.row_of(result, self.t0_ns)
+            self.rows.add(times, np.concatenate([values, self._angles(result)]))
         if self._events is not None:
             events = self._events.new()
             self.n_events += len(events)
@@ -105,12 +122,10 @@ class Source:
 
     def picture(self) -> bytes | None:
         """Return the message of the newest frame that has a result; None if it is not new."""
-        if not self.rows.count:
+        frame_seq = self.newest_frame
+        if frame_seq == self._pictured:  # -1 before the first
             return None
         times, values = self.rows.part(self.rows.count - 1, self.rows.count)
-        frame_seq = int(times[0, 0])
-        if frame_seq == self._pictured:
-            return None
         found = self._frames.take(frame_seq)
         if found is None:
             return None

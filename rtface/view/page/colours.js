@@ -9,6 +9,8 @@ export const STAGES = {
 };
 export const PUPIL = "#7fd0ff", CROP = "#9fb0c2", FIRED = "#ffb347", BAD = "#ff6b62";
 
+export const AREAS = { bbox: "#ffffff", roi: "#5fe0a8", pupil: PUPIL, running: "#ff9bd2" };
+
 export function groupOf(name) {
   const found = GROUPS.find(([start]) => name.startsWith(start));
   return found ? found[0] : "other";
@@ -51,3 +53,14 @@ export function resized(canvas) {
 
 // Sets a text only if it is another one: an equal text would be laid out all the same.
 export function say(element, text) { if (element.textContent !== text) element.textContent = text; }
+
+// A text that is read on any picture: with a dark edge.
+export function write(context, text, x, y) {
+  context.save();
+  context.strokeStyle = "#000";
+  context.lineWidth = 3;
+  context.setLineDash([]);
+  context.strokeText(text, x, y);
+  context.restore();
+  context.fillText(text, x, y);
+}

@@ -1,18 +1,19 @@
 // Results as columns of pixels, each from its smallest to its largest value, and columns as pixels.
-import { EXPOSURE } from "./store.js";
+import { EXPOSURE, FRAME_ID } from "./store.js";
 
-const GAP_S = 0.1, COLOUR = 0xf3d49f;      // blue, green, red of #9fd4f3
+const COLOUR = 0xf3d49f;            // blue, green, red of #9fd4f3
 
 // Columns stand at whole multiples of perPixel in time, so that they keep their contents as they scroll.
-// Returns spans [column, smallest, largest, first, last, begins after a gap], and what is in all of them.
+// Returns spans [column, smallest, largest, first, last, begins after a gap], and what is in all of them. A gap
+// is a frame without a row, however short: lost, passed over, or one that did not come to this page.
 export function spansOf(store, column, begin, until, perPixel) {
   const k0 = Math.floor(begin / perPixel), end = store.find(until + 1e-9), spans = [];
-  let low = Infinity, high = -Infinity, last = NaN, before = -Infinity, now = null;
-  for (let row = store.find(begin - GAP_S); row < end; row++) {
-    const value = store.value(row, column), t = store.time(row, EXPOSURE);
-    if (!Number.isFinite(value)) { before = -Infinity; continue; }
-    const k = Math.floor(t / perPixel) - k0, gap = t - before > GAP_S;
-    before = t;
+  let low = Infinity, high = -Infinity, last = NaN, before = NaN, now = null;
+  for (let row = Math.max(store.oldest, store.find(begin) - 1); row < end; row++) {
+    const value = store.value(row, column), id = store.time(row, FRAME_ID);
+    if (!Number.isFinite(value)) { before = NaN; continue; }
+    const k = Math.floor(store.time(row, EXPOSURE) / perPixel) - k0, gap = id - before !== 1;
+    before = id;
     last = value;
     low = Math.min(low, value);
     high = Math.max(high, value);
@@ -29,17 +30,19 @@ export function spansOf(store, column, begin, until, perPixel) {
 // Stroking a path of as many corners takes ten times as long where no graphics card does it.
 export function paint(pixels, width, spans, y, thick) {
   let before = null;
-  for (const [k, smallest, largest, first, last, gap] of spans) {
+  for (let i = 0; i < spans.length; i++) {
+    const [k, smallest, largest, first, last, gap] = spans[i];
     let top = y(largest), bottom = y(smallest);
     if (before && !gap) {
       const from = before.y, to = y(first), n = k - before.k;
-      for (let i = 1; i < n; i++) {          // fewer results than pixels: a line between them
-        const a = from + ((to - from) * (i - 0.5)) / n, b = from + ((to - from) * (i + 0.5)) / n;
-        upright(pixels, width, before.k + i, Math.min(a, b), Math.max(a, b), thick);
+      for (let j = 1; j < n; j++) {          // fewer results than pixels: a line between them
+        const a = from + ((to - from) * (j - 0.5)) / n, b = from + ((to - from) * (j + 0.5)) / n;
+        upright(pixels, width, before.k + j, Math.min(a, b), Math.max(a, b), thick);
       }
       if (n === 1) { top = Math.min(top, from); bottom = Math.max(bottom, from); }
     }
-    upright(pixels, width, k, top, bottom, thick);
+    const alone = gap && (spans[i + 1]?.[5] ?? true);        // between gaps: a dot that is seen
+    for (let side = 0; side <= (alone ? 1 : 0); side++) upright(pixels, width, k + side, top, bottom, alone ? 2 * thick : thick);
     before = { k, y: y(last) };
   }
 }

@@ -2,10 +2,8 @@
 const $ = (id) => document.getElementById(id);
 
 export class Controls {
-  constructor(link, video, past) {
-    this.link = link;
-    this.video = video;
-    this.past = past;
+  constructor(link, video, past, areas) {
+    Object.assign(this, { link, video, past, areas });
     this.key = null;
     $("annotate").addEventListener("click", () => this.annotate());
     $("remark").addEventListener("keydown", (event) => { if (event.key === "Enter") this.annotate(); });
@@ -14,6 +12,8 @@ export class Controls {
     $("arm").addEventListener("click", () => this.prepareArm());
     $("arm-now").addEventListener("click", () => this.arm());
     $("arm-cancel").addEventListener("click", () => this.unprepare());
+    $("exposure-set").addEventListener("click", () => this.expose());
+    $("exposure-us").addEventListener("keydown", (event) => { if (event.key === "Enter") this.expose(); });
     $("help-open").addEventListener("click", () => $("help").showModal());
     $("help-close").addEventListener("click", () => $("help").close());
     document.addEventListener("keydown", (event) => this.key_down(event));
@@ -48,6 +48,23 @@ export class Controls {
     else this.order("record", { subject: $("subject").value.trim() }, "Recording.");
   }
 
+  // from the status: how long the camera exposes, and what it takes
+  told(camera, exposure) {
+    this.camera = camera;
+    $("exposure").hidden = !exposure;
+    if (!exposure) return;
+    const field = $("exposure-us"), round = (us) => Number(us.toPrecision(5));
+    if (document.activeElement !== field) field.value = round(exposure.us);
+    field.title = `${round(exposure.least_us)} to ${round(exposure.most_us)} \u00b5s`;
+  }
+
+  async expose() {
+    const asked = $("exposure-us").value, answer = await this.order("exposure", { camera: this.camera, us: asked });
+    if (!answer) return;
+    $("exposure-us").value = Number(answer.us.toPrecision(5));
+    this.say(`Exposed for ${$("exposure-us").value} \u00b5s${answer.us === Number(asked) ? "" : `, the nearest to ${asked}`}.`);
+  }
+
   async prepareArm() {
     const answer = await this.order("prepare_arm", {});
     if (!answer) return;
@@ -76,10 +93,11 @@ export class Controls {
     if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
     if (typing) { if (event.key === "Escape") event.target.blur(); return; }
     const press = (id) => () => { if (!$(id).disabled) $(id).click(); };
+    if (event.target.id === "picture" && this.areas.arrow(event.key, event.shiftKey)) { event.preventDefault(); return; }
     const keys = {
       " ": () => this.past.toggle(), ArrowLeft: () => this.past.step(event.shiftKey ? -10 : -1), ArrowRight: () => this.past.step(event.shiftKey ? 10 : 1),
       "+": () => this.video.zoomBy(1.25), "-": () => this.video.zoomBy(0.8), 0: press("zoom-all"), f: press("zoom-face"), t: press("trail"), n: press("names"),
-      s: press("snapshot"), a: () => $("remark").focus(), r: press("record"), d: () => { if (!$("card-loop").hidden) $("disarm").click(); }, "?": press("help-open"),
+      s: press("snapshot"), a: () => $("remark").focus(), r: press("record"), d: () => { if (!$("card-loop").hidden) $("disarm").click(); }, e: press("edit"), x: () => { if (!$("exposure").hidden) $("exposure-us").select(); }, "?": press("help-open"),
     };
     const todo = keys[event.key] ?? keys[event.key.toLowerCase()];
     // on a button Space presses it

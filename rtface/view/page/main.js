@@ -1,4 +1,5 @@
 // The page: what comes over the connection, drawn at the display's rate.
+import { Areas } from "./areas.js";
 import { resized, say } from "./colours.js";
 import { Controls } from "./controls.js";
 import { Health } from "./health.js";
@@ -24,7 +25,8 @@ let drawn = 0, shownRows = 0, drawnTraces = 0;
 
 const link = new Link({ open, closed, text, picture, rows });
 const past = new Past(link, (text, bad) => controls.say(text, bad));
-const controls = new Controls(link, video, past);
+const areas = new Areas(link, video, (text, bad) => controls.say(text, bad));
+const controls = new Controls(link, video, past, areas);
 past.current = () => video.shown?.times[FRAME_SEQ] ?? 0;
 
 function open() {
@@ -48,6 +50,9 @@ function text(message) {
     $("rig").textContent = message.status.rig ?? "";
     document.title = message.status.rig ? `${message.status.rig} - rtface` : "rtface";
     health.show(message);
+    const counts = message.status.cameras?.[camera] ?? {};
+    areas.told(camera, counts);
+    controls.told(camera, counts.exposure);
     showMasks(message.status.cameras?.[camera]?.masks ?? null);
   } else if (message.meta) {
     describe(message);
@@ -177,4 +182,7 @@ window.rtface = {
   get kept() { return past.frames; },
   get paused() { return past.paused; },
   get run() { return run; },
+  get settled() { return !video.dirty && !coming && !decoding; },
+  get columns() { return store?.columns ?? []; },
+  get areas() { return { on: areas.on, draft: structuredClone(areas.draft), saved: areas.saved, chosen: areas.chosen }; },
 };

@@ -1,13 +1,14 @@
-// The last minute of results, in memory of a fixed size.
+// The last minute of results, in memory of a fixed size; of very many numbers less than a minute.
 export const FRAME_SEQ = 0, EXPOSURE = 1, HOST = 2, DONE = 3, FRAME_ID = 4, N_TIMES = 5;
-const SECONDS = 60, SPARE = 256;
+const SECONDS = 60, SPARE = 256, MOST_BYTES = 64 * 2 ** 20;
 
 export class Store {
   constructor(columns, rateHz) {
     this.columns = columns;
     this.index = new Map(columns.map((name, i) => [name, i]));
     this.m = columns.length;
-    this.capacity = Math.ceil(rateHz * SECONDS) + SPARE;
+    const rowBytes = 8 * N_TIMES + 4 * this.m;
+    this.capacity = Math.max(2, Math.min(Math.ceil(rateHz * SECONDS) + SPARE, Math.floor(MOST_BYTES / rowBytes)));
     this.times = new Float64Array(this.capacity * N_TIMES);
     this.values = new Float32Array(this.capacity * this.m);
     this.count = 0;                 // rows that were ever added

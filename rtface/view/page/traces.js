@@ -11,7 +11,7 @@ const MARKS = { fired: [FIRED, []], sham: [FIRED, [4, 4]], suppressed: ["#6d7887
 
 // What is offered: not each of hundreds of components, which have a strip of their own.
 export function offered(columns) {
-  return ["age", ...columns.filter((name) => !/^(motion|movie)\./.test(name) && name !== "flags")];
+  return ["age", ...columns.filter((name) => !/^(motion\.|movie\.|azimuth\.(base|axis))/.test(name) && name !== "flags")];
 }
 
 export function labelOf(name) {

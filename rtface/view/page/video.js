@@ -1,5 +1,5 @@
 // The picture with what was found in it; zoom and pan.
-import { colourOf, CROP, fitted, groupOf, PUPIL, sizeOf } from "./colours.js";
+import { colourOf, CROP, fitted, groupOf, PUPIL, sizeOf, write } from "./colours.js";
 import { EXPOSURE } from "./store.js";
 
 const SURE = 0.5, TRAIL_S = 0.4, MOST_ZOOM = 20;
@@ -14,6 +14,7 @@ export class Video {
     this.meta = null;
     this.store = null;
     this.trail = this.names = false;
+    this.editor = null;             // takes the pointer and draws on top while it is on
     this.zoom = { scale: 1, x: 0.5, y: 0.5 };   // times the whole frame; middle, as parts of it
     this.dirty = true;
     this.listen();
@@ -64,6 +65,7 @@ export class Video {
     context.translate(left + k / 2, top + k / 2);
     this.drawFound(context, k);
     context.restore();
+    if (this.editor?.on) this.editor.draw(context, this.place());
   }
 
   drawFound(context, k) {
@@ -82,10 +84,7 @@ export class Video {
     for (const [a, b] of this.meta.skeleton) {
       context.globalAlpha = 0.5 * Math.min(values[3 * a + 2], values[3 * b + 2]);
       context.strokeStyle = colourOf(names[a]);
-      context.beginPath();
-      context.moveTo(values[3 * a] * k, values[3 * a + 1] * k);
-      context.lineTo(values[3 * b] * k, values[3 * b + 1] * k);
-      context.stroke();
+      line(context, [values[3 * a] * k, values[3 * a + 1] * k], [values[3 * b] * k, values[3 * b + 1] * k]);
     }
     context.globalAlpha = 1;
     if (!(flags & (EYE_SHUT | NO_PUPIL | NO_FACE)) && at("pupil.long_px") > 0) {
@@ -95,6 +94,7 @@ export class Video {
       context.ellipse(at("pupil.x_px") * k, at("pupil.y_px") * k, at("pupil.long_px") * k, at("pupil.short_px") * k, at("pupil.angle_rad"), 0, 2 * Math.PI);
       context.stroke();
     }
+    if (this.meta.whiskers) this.drawWhiskers(context, k, at);
     const radius = 4.5;
     for (let i = 0; i < names.length; i++) {
       const [x, y, score] = values.subarray(3 * i, 3 * i + 3);
@@ -113,14 +113,31 @@ export class Video {
       context.stroke();
       if (this.names) {
         context.font = "13px system-ui, sans-serif";
-        context.lineWidth = 3;
-        context.strokeStyle = "#000";
         context.fillStyle = colourOf(names[i]);
-        context.strokeText(names[i], x * k + 8, y * k - 6);
-        context.fillText(names[i], x * k + 8, y * k - 6);
+        write(context, names[i], x * k + 8, y * k - 6);
       }
     }
     context.globalAlpha = 1;
+  }
+
+  // A line from the base through each whisker's point and beyond, and the angle to the face's axis (dashed).
+  drawWhiskers(context, k, at) {
+    const x = at("azimuth.base.x"), y = at("azimuth.base.y"), axis = at("azimuth.axis_rad");
+    if (Number.isNaN(at("azimuth_rad"))) return;
+    context.strokeStyle = context.fillStyle = colourOf("whisker");
+    context.font = "13px system-ui, sans-serif";
+    let reach = 0;
+    for (const name of this.meta.whiskers.points) {
+      const px = at(`${name}.x`), py = at(`${name}.y`), [ex, ey] = [x + 1.4 * (px - x), y + 1.4 * (py - y)];
+      reach = Math.max(reach, Math.hypot(px - x, py - y));
+      context.lineWidth = 2;
+      line(context, [x * k, y * k], [ex * k, ey * k]);
+      write(context, `${Math.round((at(`azimuth.${name}_rad`) * 180) / Math.PI)}\u00b0`, ex * k + 4, ey * k);
+    }
+    context.setLineDash([3, 5]);
+    context.lineWidth = 1.5;
+    line(context, [x * k, y * k], [(x + reach * Math.cos(axis)) * k, (y + reach * Math.sin(axis)) * k]);
+    context.setLineDash([]);
   }
 
   drawTrail(context, k) {
@@ -132,10 +149,7 @@ export class Video {
       for (let row = first + 1; row < end; row++) {
         if (Math.min(store.value(row, 3 * i + 2), store.value(row - 1, 3 * i + 2)) < SURE) continue;
         context.globalAlpha = 0.8 * (1 - (until - store.time(row, EXPOSURE)) / TRAIL_S);
-        context.beginPath();
-        context.moveTo(store.value(row - 1, 3 * i) * k, store.value(row - 1, 3 * i + 1) * k);
-        context.lineTo(store.value(row, 3 * i) * k, store.value(row, 3 * i + 1) * k);
-        context.stroke();
+        line(context, [store.value(row - 1, 3 * i) * k, store.value(row - 1, 3 * i + 1) * k], [store.value(row, 3 * i) * k, store.value(row, 3 * i + 1) * k]);
       }
     });
     context.globalAlpha = 1;
@@ -185,17 +199,19 @@ export class Video {
     this.canvas.addEventListener("pointerdown", (event) => {
       if (!this.meta) return;
       this.canvas.setPointerCapture(event.pointerId);
+      if (this.editor?.on) { this.editor.down(at(event)); return; }
       from = { ...at(event), zoom: { ...this.zoom } };
     });
     this.canvas.addEventListener("pointermove", (event) => {
+      this.editor?.move(at(event));
       if (!from) return;
       const { k } = this.place(), to = at(event);
       this.zoom.x = from.zoom.x - (to.x - from.x) / k / this.meta.camera.width;
       this.zoom.y = from.zoom.y - (to.y - from.y) / k / this.meta.camera.height;
       this.dirty = true;
     });
-    for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => { from = null; });
-    this.canvas.addEventListener("dblclick", () => this.whole());
+    for (const end of ["pointerup", "pointercancel"]) this.canvas.addEventListener(end, () => { from = null; this.editor?.up(); });
+    this.canvas.addEventListener("dblclick", () => { if (!this.editor?.on) this.whole(); });
   }
 
   snapshot(name) {
@@ -208,4 +224,11 @@ export class Video {
       setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     });
   }
+}
+
+function line(context, [x0, y0], [x1, y1]) {
+  context.beginPath();
+  context.moveTo(x0, y0);
+  context.lineTo(x1, y1);
+  context.stroke();
 }
