@@ -20,6 +20,7 @@ from rtface.neural.columns import Column
 from rtface.neural.fit import Settings, fit_linear, prepare
 from rtface.neural.model import Common, Keypoints, Linear
 from rtface.neural.network import Network
+from rtface.neural.scaling import untold
 from rtface.neural.scores import mean_interval
 from rtface.neural.simulate import simulate
 from rtface.stages.neural import NeuralStage
@@ -42,7 +43,7 @@ def models() -> dict[str, Any]:
 
     def common(outputs: int) -> Common:
         names = tuple(f"component{i}" for i in range(outputs))
-        return Common(columns, np.zeros(n), np.ones(n), names, 0.0, None)
+        return Common(columns, untold(columns), names, 0.0, None)
 
     def network(taps: int) -> Network:
         return Network(
@@ -81,6 +82,8 @@ def cost(n: int) -> list[dict[str, Any]]:
         Pose(np.column_stack([random.normal(300, 20, (POINTS, 2)), np.ones(POINTS)]).astype("f4"))
         for _ in range(200)
     ]
+    for pose in poses[::5]:  # in every fifth frame some are not known
+        pose.keypoints[random.permutation(POINTS)[:4], 2] = 0
     stages = {
         name: NeuralStage(_Bundle(model), names, {})  # type: ignore[arg-type]
         for name, model in models().items()
@@ -108,7 +111,7 @@ def patience(seconds: float, waits_ms: tuple[int, ...]) -> list[dict[str, Any]]:
             found = mean_interval(data.scores(), {0: 1.0}).value
             control = mean_interval(data.scores(shuffled=True), {0: 1.0}).value
             row[f"{name}, %"] = round(100 * float(found), 2)
-            row["shuffled, %"] = round(100 * float(control), 2)
+            row[f"{name}, shuffled, %"] = round(100 * float(control), 2)
         rows.append(row)
     return rows
 

@@ -77,6 +77,9 @@ class NeuralSection(Section):
     bundle: str = Field(
         min_length=1, pattern=r"^[^\x00]*$", description="folder of `rtface neural fit`"
     )
+    units: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), strict=False, max_length=1000, description="predicted as well, each a signal"
+    )
 
 
 class CameraBase(Section):

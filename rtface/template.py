@@ -60,6 +60,7 @@ nuisances = true              # flashes, scanning light in the pupil, a spout, a
 
 # [camera.cam1.neural]        # neural activity as predicted from each frame, docs/neural.md
 # bundle = "my-model"         # folder of `rtface neural fit`
+# units = ["12", "97"]        # of its neurons: these are predicted as well, each a signal
 
 # [camera.cam2]
 # kind = "video"              # a file played as if it were a camera

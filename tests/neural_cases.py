@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sync_cases import write_rows
 
 from rtface.neural.columns import PUPIL
+from rtface.neural.fit import Settings
 from rtface.neural.simulate import POINTS, Simulated
 from rtface.pupil.record import FIELDS
 from rtface.session import layout
@@ -18,16 +20,30 @@ _PUPIL = {
     name: FIELDS.index(f"{name.split('.')[1]}_px{two}")
     for name, two in zip(PUPIL, ("2", "", ""), strict=True)
 }
+#: rise and fall of the simulated kernels are among them: the right model
+RIGHT = Settings((0.05, 0.5), gap_s=3.0)
 BEGAN_UNIX_NS = 1_790_000_000 * 10**9
 
 
-def write_session(folder: Path, made: Simulated, rate_hz: float) -> Path:
-    """Write a simulated behaviour as a session without video: keypoints and the pupil."""
+def write_session(folder: Path, made: Simulated, rate_hz: float, motion: bool = False) -> Path:
+    """Write a simulated behaviour as a session without video: keypoints and the pupil.
+
+    With ``motion`` also motion of two components whose masks never came.
+    """
     folder.mkdir(parents=True)
     behaviour = made.behaviour
     lengths = {"pupil": len(FIELDS)}
     pupil = {"fields": list(FIELDS), "box": None, "sigma": 2.0}
-    meta = {"keypoints": list(POINTS), "model": {}, "signals": lengths, "pupil": pupil}
+    meta: dict[str, Any] = {
+        "keypoints": list(POINTS),
+        "model": {},
+        "signals": lengths,
+        "pupil": pupil,
+    }
+    if motion:
+        lengths |= {"motion_energy": 1, "motion": 2}
+        areas = [{"name": "full", "motion": 2, "movie": 0}]
+        meta["motion"] = {"areas": areas, "masks": None}
     about = layout.About(
         format=layout.FORMAT,
         rtface="0",
@@ -68,13 +84,17 @@ def write_session(folder: Path, made: Simulated, rate_hz: float) -> Path:
             place[np.isnan(values), 2] = 0.0
         else:
             rows["pupil"][:, _PUPIL[column.name]] = values
+    for name in ("motion_energy", "motion") if motion else ():
+        rows[name] = np.nan
     write_rows(folder / "cam1.results.rec", "results", columns, rows)
     return folder
 
 
-def write_all(folder: Path, made: Simulated, rate_hz: float, more: str = "") -> Path:
+def write_all(
+    folder: Path, made: Simulated, rate_hz: float, more: str = "", motion: bool = False
+) -> Path:
     """Write a session, its activity and ``neural.toml``; return that."""
-    write_session(folder / "session", made, rate_hz)
+    write_session(folder / "session", made, rate_hz, motion)
     np.save(folder / "activity.npy", made.activity.values)
     np.save(folder / "times.npy", made.activity.times_s)
     np.save(folder / "frames.npy", made.behaviour.times_s)

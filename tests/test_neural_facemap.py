@@ -14,6 +14,7 @@ from rtface.neural.bundle import STATE, check_shapes, load_bundle, save_bundle
 from rtface.neural.columns import Column
 from rtface.neural.model import Common, Keypoints
 from rtface.neural.network import check_network, read_network
+from rtface.neural.scaling import untold
 from rtface.torchfile import read_tensors
 from rtface.types import UserError
 
@@ -29,7 +30,7 @@ SMALL = COMMITTED / "small.pth"
 def common_of(n_in: int, n_out: int) -> Common:
     columns = tuple(Column(f"k{i // 2}.{'xy'[i % 2]}", "face") for i in range(n_in))
     names = tuple(f"output{i}" for i in range(n_out))
-    return Common(columns, np.zeros(n_in), np.ones(n_in), names, 0.4, None)
+    return Common(columns, untold(columns), names, 0.4, None)
 
 
 def test_the_cases_are_there() -> None:

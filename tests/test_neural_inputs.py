@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from neural_cases import write_all
+from sync_cases import write_csv
 
 from rtface.cli.neural_data import load
 from rtface.neural.activity import make_activity, moments
@@ -14,8 +15,11 @@ from rtface.neural.behaviour import check_overlap
 from rtface.neural.data import load_data_file
 from rtface.neural.fit import Settings, prepare
 from rtface.neural.readers import read_activity
+from rtface.neural.readers.frames import Clock
 from rtface.neural.sampling import meet
 from rtface.neural.simulate import simulate
+from rtface.sync.edges import Edges
+from rtface.sync.readers.scanimage import frame_times
 from rtface.types import UserError
 
 TIMES = np.arange(200) * 0.1 + 5
@@ -93,17 +97,96 @@ def test_planes_of_suite2p_have_their_own_times_by_the_frame_clock(tmp_path: Pat
     for plane in range(3):
         suite2p(tmp_path / f"plane{plane}", 4, 50, [0, 2])
     edges_s = 10 + np.arange(150) * 0.03
-    found = read_activity(tmp_path, edges_s=edges_s)
+    found = read_activity(tmp_path, clock=Clock(edges_s))
     assert found.values.shape == (6, 50)
     np.testing.assert_allclose(found.times_s, 10 + np.arange(50) * 0.09 + 0.015)
     np.testing.assert_allclose(found.offsets_s, np.repeat([0, 0.03, 0.06], 2))
     assert found.width_s == pytest.approx(0.03)
     np.testing.assert_array_equal(found.values[[5, 0, 2]][:, :2], [[100, 101], [0, 1], [0, 1]])
     assert [round(offset, 6) for offset, _ in found.planes()] == [0, 0.03, 0.06]
-    assert len(read_activity(tmp_path, edges_s=np.r_[edges_s, 14.6]).times_s) == 50
+    more = Clock(np.r_[edges_s, 14.6], edges_s)
+    assert len(read_activity(tmp_path, clock=more).times_s) == 50
     for wrong in (edges_s[:-1], np.arange(300) * 0.03):
         with pytest.raises(UserError, match="50 frames of 3 planes, and the frame clock"):
-            read_activity(tmp_path, edges_s=wrong)
+            read_activity(tmp_path, clock=Clock(wrong))
+    with pytest.raises(UserError, match="planes, and there are 154 frames of the TIFFs, not 150"):
+        read_activity(tmp_path, clock=Clock(edges_s, np.arange(154.0)))
+
+
+def test_a_plane_without_cells_takes_its_time(tmp_path: Path) -> None:
+    suite2p(tmp_path / "plane0", 4, 50, [0])
+    suite2p(tmp_path / "plane1", 4, 50, [2])
+    (tmp_path / "plane2").mkdir()  # the flyback
+    found = read_activity(tmp_path, clock=Clock(10 + np.arange(150) * 0.03))
+    np.testing.assert_allclose(found.offsets_s, [0, 0.03])
+    assert found.units == ("plane0.0", "plane1.2")
+    np.testing.assert_allclose(np.diff(found.times_s), 0.09)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_tiffs_say_when_their_frames_were(tmp_path: Path, channels: int) -> None:
+    import tifffile
+
+    suite2p(tmp_path / "s", 3, 40, [0, 1])
+    for part in range(2):  # an acquisition in two files
+        with tifffile.TiffWriter(tmp_path / f"scan_{part}.tif") as file:
+            for i in range(20 * channels):
+                t = 7 + (20 * part + i // channels) * 0.1
+                text = f"frameNumbers = {i}\nframeTimestamps_sec = {t:.6f}\n"
+                file.write(np.zeros((4, 4), np.int16), description=text, metadata=None)
+    tiff_s = frame_times(tmp_path)
+    np.testing.assert_allclose(tiff_s, 7 + np.arange(40) * 0.1)
+    found = read_activity(tmp_path / "s", clock=Clock(None, tiff_s))
+    np.testing.assert_allclose(found.times_s, 7.05 + np.arange(40) * 0.1)
+    # the same table as .npy
+    path = save(tmp_path / "a.npy", np.zeros((3, 40), np.float32))
+    np.testing.assert_array_equal(
+        read_activity(path, clock=Clock(None, tiff_s)).times_s, found.times_s
+    )
+    with pytest.raises(UserError, match="is time x neurons; save its transpose"):
+        read_activity(save(tmp_path / "t.npy", np.zeros((40, 3))), clock=Clock(None, tiff_s))
+    with pytest.raises(UserError, match="has 40 frames of 1 planes, and the frame clock 37 edges"):
+        read_activity(tmp_path / "s", clock=Clock(np.arange(37.0), tiff_s))
+
+
+def test_tiffs_without_times_are_counted(tmp_path: Path) -> None:
+    import tifffile
+
+    suite2p(tmp_path / "s", 3, 40, [0, 1])
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((40, 8, 8), np.int16))
+    tiff_s = frame_times(tmp_path / "a.tif")
+    assert len(tiff_s) == 40
+    edges_s = np.arange(40) * 0.1
+    times_s = read_activity(tmp_path / "s", clock=Clock(edges_s, tiff_s)).times_s
+    np.testing.assert_allclose(times_s, edges_s + 0.05)
+    with pytest.raises(UserError, match="its TIFFs say no times"):
+        read_activity(tmp_path / "s", clock=Clock(None, tiff_s))
+    with pytest.raises(UserError, match="has no TIFF in it"):
+        frame_times(tmp_path / "s")
+
+
+def test_a_frame_clock_and_tiffs_in_the_file_that_names_them(tmp_path: Path) -> None:
+    made = simulate(seconds=20, per_region=1)
+    path = write_all(tmp_path, made, 50.0)
+    t = len(made.activity.times_s)
+    edges_s = made.activity.times_s - 0.05
+    write_csv(tmp_path / "daq.csv", {3: Edges(edges_s, edges_s + 0.01, 999.0, 1100.0, "", "")})
+    lines = 'frame_clock = "daq.csv"\nline = "3"\n'
+    path.write_text(path.read_text().replace('times = "times.npy"\n', lines))
+    np.testing.assert_allclose(load(path).activity.times_s, made.activity.times_s, atol=1e-6)
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((t - 2, 8, 8), np.int16))
+    path.write_text(path.read_text() + 'tiff = "a.tif"\n')
+    with pytest.raises(UserError, match=f"and there are {t - 2} frames of the TIFFs") as error:
+        load(path)
+    one_line(error)
+
+
+def test_times_beside_a_recording_that_has_its_own_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "spike_times.npy", [0, 100])
+    with pytest.raises(UserError, match="has its own times; leave out times"):
+        read_activity(tmp_path, save(tmp_path / "t.npy", TIMES))
 
 
 def test_spikes_are_counted_in_bins(tmp_path: Path) -> None:
@@ -120,21 +203,6 @@ def test_spikes_are_counted_in_bins(tmp_path: Path) -> None:
     (tmp_path / "params.py").write_text("")
     with pytest.raises(UserError, match=r"params\.py: says no sample_rate"):
         read_activity(tmp_path)
-
-
-def test_units_of_nwb(tmp_path: Path) -> None:
-    pynwb = pytest.importorskip("pynwb")
-    from datetime import UTC, datetime
-
-    file = pynwb.NWBFile("x", "y", datetime.now(UTC))
-    file.add_unit_column("location", "where")
-    for i, spikes in enumerate(([0.01, 0.02, 0.15], [0.11])):
-        file.add_unit(spike_times=spikes, location=f"area{i}")
-    with pynwb.NWBHDF5IO(tmp_path / "a.nwb", "w") as io:
-        io.write(file)
-    found = read_activity(tmp_path / "a.nwb", bin_s=0.1)
-    np.testing.assert_array_equal(found.values, [[2, 1], [0, 1]])
-    assert found.regions == ("area0", "area1")
 
 
 def test_units_with_nan_or_constant_are_left_out() -> None:

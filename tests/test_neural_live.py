@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,21 @@ from programs import RECORD, RTFACE, only_session, running
 from sync_cases import write_csv
 
 import rtface
+from rtface.cli import app
+from rtface.neural.activity import make_activity
 from rtface.neural.behaviour import make_behaviour, read_behaviour
-from rtface.neural.bundle import Bundle, load_bundle, save_bundle
+from rtface.neural.bundle import Bundle, load_bundle, save_bundle, units_of
 from rtface.neural.columns import PUPIL as PLACES
 from rtface.neural.columns import Column, Gather, group_of
-from rtface.neural.design import scaling
 from rtface.neural.fit import Settings, fit_linear, prepare
 from rtface.neural.model import Common, Keypoints
 from rtface.neural.network import Network
+from rtface.neural.scaling import scaling
 from rtface.neural.simulate import POINTS, responses, simulate
 from rtface.pupil.record import FIELDS
 from rtface.retrigger import redecide
 from rtface.rules import layout_of
+from rtface.rules.parse import parse_condition
 from rtface.stages.make import Stages
 from rtface.stages.neural import NeuralStage, neural_stage
 from rtface.sync.edges import Edges
@@ -107,10 +111,10 @@ def test_a_network_frame_by_frame_is_the_same_as_offline_through_lost_frames() -
     behaviour = make_behaviour(
         behaviour.t_ns[keep], behaviour.times_s[keep], behaviour.values[keep], behaviour.columns
     )
-    mean, std = scaling(behaviour)
+    scaled_by = scaling(behaviour)
     outputs = tuple(f"component{i}" for i in range(5))
-    common = Common(behaviour.columns, mean, std, outputs, 0.0, None)
-    model = Keypoints(common, network(len(mean), 5), 20_000_000)
+    common = Common(behaviour.columns, scaled_by, outputs, 0.0, None)
+    model = Keypoints(common, network(len(behaviour.columns), 5), 20_000_000)
     stream = model.stream()
     both = zip(behaviour.t_ns.tolist(), behaviour.values, strict=True)
     live = np.stack([stream(t_ns, x).copy() for t_ns, x in both])
@@ -121,20 +125,20 @@ def test_a_network_frame_by_frame_is_the_same_as_offline_through_lost_frames() -
 
 def test_a_network_of_another_frame_rate_is_refused() -> None:
     behaviour = simulate(seconds=20, per_region=1).behaviour
-    mean, std = scaling(behaviour)
-    common = Common(behaviour.columns, mean, std, ("a",), 0.0, None)
-    Keypoints(common, network(len(mean), 1), 20_100_000).run(behaviour)
+    scaled_by = scaling(behaviour)
+    common = Common(behaviour.columns, scaled_by, ("a",), 0.0, None)
+    Keypoints(common, network(len(behaviour.columns), 1), 20_100_000).run(behaviour)
     with pytest.raises(UserError, match=r"is of 100\.0 frames/s and these are 50\.0"):
-        Keypoints(common, network(len(mean), 1), 10_000_000).run(behaviour)
+        Keypoints(common, network(len(behaviour.columns), 1), 10_000_000).run(behaviour)
 
 
 @pytest.mark.parametrize("back_ns", [0, 1_000_000, 70_000_000])
 def test_a_clock_that_is_set_back_spoils_nothing(fitted: Any, back_ns: int) -> None:
     made, bundle = fitted
     behaviour = made.behaviour
-    mean, std = scaling(behaviour)
-    common = Common(behaviour.columns, mean, std, ("a", "b"), 0.0, None)
-    for model in (bundle.model, Keypoints(common, network(len(mean), 2), 20_000_000)):
+    scaled_by = scaling(behaviour)
+    common = Common(behaviour.columns, scaled_by, ("a", "b"), 0.0, None)
+    for model in (bundle.model, Keypoints(common, network(len(behaviour.columns), 2), 20_000_000)):
         t_ns = behaviour.t_ns[:400].copy()
         t_ns[200:] -= t_ns[200] - t_ns[199] + back_ns
         stream = model.stream()
@@ -150,13 +154,13 @@ def test_a_clock_that_is_set_back_spoils_nothing(fitted: Any, back_ns: int) -> N
 
 def test_the_cost_of_a_sample_does_not_grow_with_the_past() -> None:
     behaviour = simulate(seconds=40, per_region=1).behaviour
-    mean, std = scaling(behaviour)
-    common = Common(behaviour.columns, mean, std, ("a",), 0.0, None)
-    stream = Keypoints(common, network(len(mean), 1), 20_000_000).stream()
+    scaled_by = scaling(behaviour)
+    common = Common(behaviour.columns, scaled_by, ("a",), 0.0, None)
+    stream = Keypoints(common, network(len(behaviour.columns), 1), 20_000_000).stream()
     for t_ns, x in zip(behaviour.t_ns.tolist(), behaviour.values, strict=True):
         stream(t_ns, x)
     kept = [value for value in vars(stream).values() if isinstance(value, np.ndarray)]
-    assert sum(value.size for value in kept) < 2 * 41 * len(mean) + 200
+    assert sum(value.size for value in kept) < 2 * 41 * len(behaviour.columns) + 200
 
 
 @pytest.mark.parametrize(
@@ -177,8 +181,8 @@ def test_motion_components_have_to_be_of_the_same_masks(tmp_path: Path) -> None:
     behaviour = simulate(seconds=40, per_region=1).behaviour
     columns = tuple(Column(f"motion.full[{i}]", "motion") for i in range(len(behaviour.columns)))
     other = make_behaviour(behaviour.t_ns, behaviour.times_s, behaviour.values, columns)
-    mean, std = scaling(other)
-    common = Common(columns, mean, std, ("a",), 0.0, "ab" * 32)
+    scaled_by = scaling(other)
+    common = Common(columns, scaled_by, ("a",), 0.0, "ab" * 32)
     from rtface.neural.model import Linear
 
     weights = np.ones((1, len(columns)), np.float32)
@@ -207,9 +211,65 @@ def test_a_predicted_component_is_a_signal(fitted: Any) -> None:
     assert group_of("whisker(I).x") == "whisker"
 
 
+@pytest.fixture(scope="module")
+def with_units(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Bundle]:
+    made = simulate(seconds=150, per_region=3)
+    settings = Settings((0.0, 0.1, 0.5))
+    names = [f"plane{i % 2}.{i}" for i in range(12)]
+    names[8] = "a b:c"
+    values = made.activity.values.copy()
+    values[5] = np.nan
+    activity = make_activity(values, made.activity.times_s, "x", names)
+    planes = prepare(made.behaviour, activity, settings)
+    found = fit_linear(planes, made.behaviour, settings, None, 4)
+    known = planes[0].data.target.moments
+    units = units_of(activity, found.units, known, found.readout)
+    return made, save_bundle(tmp_path_factory.mktemp("units"), found.model, {}, units)
+
+
+def test_a_predicted_unit_is_a_signal(with_units: Any) -> None:
+    made, bundle = with_units
+    stage = NeuralStage(bundle, POINTS, PUPIL, ["plane1.3", "a b:c"])
+    assert stage.about()["fields"][3:] == ["component3", "unit.plane1.3", "unit.a_b_c"]
+    assert stage.lengths == {"neural": 6}
+    found = layout_of({**PUPIL, "neural": stage.about()})
+    assert found["neural.unit.a_b_c"].place == 5
+    parse_condition("z(neural.unit.plane1.3, 10 s) > 2 sd", POINTS)
+    frames = zip(made.behaviour.t_ns.tolist(), poses_of(made.behaviour), strict=True)
+    for t_ns, (pose, signals) in itertools.islice(frames, 50):
+        stage(t_ns, pose, signals)
+    got = stage.signals["neural"]
+    np.testing.assert_allclose(got[4:], got[:4] @ bundle.units.readout[:, [3, 8]], rtol=1e-5)
+    assert (got[4:] != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("units", "words"),
+    [
+        (["7"], r"has no '7'; it has plane0\.0, plane1\.1"),
+        (["plane1.5"], "was left out of the fit"),
+        (["plane1.3", "plane1.3"], "stands there twice"),
+    ],
+)
+def test_units_that_are_not_there_are_one_line(
+    with_units: Any, units: list[str], words: str
+) -> None:
+    from rtface.camera_config import NeuralSection
+
+    section = NeuralSection(bundle=str(with_units[1].folder), units=tuple(units))
+    with pytest.raises(UserError, match=f"^camera.cam1.neural.units: .*{words}"):
+        neural_stage(section, "cam1", POINTS, PUPIL, 50.0)
+
+
+def test_imported_weights_have_no_units(fitted: Any) -> None:
+    with pytest.raises(UserError, match="says nothing of units"):
+        NeuralStage(fitted[1], POINTS, PUPIL, ["1"])
+
+
 RULES = """
 [camera.cam1.neural]
 bundle = "model"
+units = ["4"]
 [output.laser]
 kind = "serial"
 port = "{port}"
@@ -229,8 +289,17 @@ light_step = 10
 CAMERA = 'kind = "synthetic"\nwidth = 320\nheight = 240\nrate_hz = 50.0\nexposure_us = 1000.0\n'
 
 
-def neurons_of(folder: Path) -> None:
-    """Write what a microscope beside a session would have: sync pulses, and neurons of the nose."""
+def nose_of(camera: Any) -> dict[str, np.ndarray]:
+    """What moves the neurons of each region: here the nose."""
+    return {"face": camera.keypoints()[:, camera.names.index("nose(tip)"), 1].astype(float)}
+
+
+def neurons_of(
+    folder: Path,
+    traces_of: Callable[[Any], dict[str, np.ndarray]] = nose_of,
+    lines: str = 'keypoints = ["nose(tip)", "mouth"]',
+) -> None:
+    """Write what a microscope beside a session would have: sync pulses, 30 neurons a region."""
     session_folder = only_session(folder)
     with rtface.open_session(session_folder) as session:
         camera = session.cameras["cam1"]
@@ -238,26 +307,33 @@ def neurons_of(folder: Path) -> None:
         rise_s = 40.0 + (frames["t_camera_ns"] - frames["t_camera_ns"][0]) * 1e-9 * (1 + 20e-6)
         edges = Edges(rise_s, rise_s + 0.001, 30.0, rise_s[-1] + 10.0, "", "")
         write_csv(folder / "daq.csv", {3: edges})
-        nose = camera.keypoints()[:, camera.names.index("nose(tip)"), 1].astype(float)
+        traces = traces_of(camera)
         times_s = rise_s[np.searchsorted(frames["frame_seq"], camera.results[:]["frame_seq"])]
-    driven = responses((nose - nose.mean())[:, None] / nose.std(), 0.02)[:, 0]
     samples_s = np.arange(times_s[0] + 0.2, times_s[-1] - 0.2, 0.1)
-    signal = np.interp(samples_s, times_s, driven)
     random = np.random.default_rng(0)
-    gains = random.uniform(-2, 2, (30, 1))
-    noise = 0.5 * random.standard_normal((30, len(samples_s)))
-    np.save(folder / "activity.npy", (gains * signal / signal.std() + noise).astype(np.float32))
+    activity = []
+    for trace in traces.values():
+        known = np.isfinite(trace)
+        trace = np.interp(times_s, times_s[known], trace[known])
+        driven = responses((trace - trace.mean())[:, None] / trace.std(), 0.02)[:, 0]
+        signal = np.interp(samples_s, times_s, driven)
+        gains = random.uniform(-2, 2, (30, 1))
+        noise = 0.5 * random.standard_normal((30, len(samples_s)))
+        activity.append(gains * signal / signal.std() + noise)
+    np.save(folder / "activity.npy", np.concatenate(activity).astype(np.float32))
     np.save(folder / "times.npy", samples_s)
+    (folder / "regions.txt").write_text("".join(f"{name}\n" * 30 for name in traces))
     (folder / "neural.toml").write_text(
         f'session = "{session_folder}"\nactivity = "activity.npy"\ntimes = "times.npy"\n'
-        'keypoints = ["nose(tip)", "mouth"]\ngap_s = 0.5\n'
+        f'regions = "regions.txt"\ngap_s = 0.5\n{lines}\n'
     )
 
 
-def said(*words: str | Path) -> str:
+def said(*words: str | Path, code: int = 0) -> str:
+    """What a command prints; if it is to fail, what it complains of."""
     done = subprocess.run([RTFACE, *map(str, words)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
 
 
 @pytest.mark.slow
@@ -300,7 +376,12 @@ def test_from_a_session_to_sync_to_a_model_to_a_rule_on_what_it_predicts(
         times_s = np.asarray(camera.exposure_s())
         behaviour = read_behaviour(camera, columns, layout_of(meta), "cam1", times_s)
         # the live prediction is that of the recorded keypoints by the same model
-        np.testing.assert_array_equal(recorded, bundle.model.run(behaviour))
+        offline = bundle.model.run(behaviour)
+        np.testing.assert_array_equal(recorded[:, :-1], offline)
+        assert meta["neural"]["fields"][-1] == "unit.4"
+        readout = bundle.units.readout[:, 4]
+        np.testing.assert_allclose(recorded[:, -1], offline @ readout, atol=1e-5)
+        assert recorded[:, -1].std() > 0.05
         found = redecide(session, "cam1")
         assert found.same
         fired = [event for event in found.recorded if event["outcome"] == "fired"]
@@ -319,21 +400,40 @@ def test_from_a_session_to_sync_to_a_model_to_a_rule_on_what_it_predicts(
 def test_commands_say_what_they_found(tmp_path: Path) -> None:
     made = simulate(seconds=300, per_region=6)
     path = write_all(tmp_path, made, 50.0, 'inputs = ["keypoints", "pupil"]\npart_s = [0, 1200]')
-    told = said("neural", "explain", path, "--out", tmp_path / "report")
-    assert "whisker cortex (6): explained 0." in told
+    explained = said("neural", "explain", path, "--out", tmp_path / "report")
+    assert "whisker cortex (6): explained 0." in explained
     assert {p.name for p in (tmp_path / "report").iterdir()} == {
         *("report.md", "regions.csv", "units.csv", "regions.png", "raster.png", "kernels.png"),
     }
-    assert "| visual cortex (6) |" in (tmp_path / "report" / "report.md").read_text()
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert "| visual cortex (6) |" in page
     lines = (tmp_path / "report" / "units.csv").read_text().splitlines()
     assert len(lines) == 25
-    told = said("neural", "fit", path, "--out", tmp_path / "model", "--count", "8")
-    assert "shuffled" in told
-    told = said("neural", "evaluate", path, "--model", tmp_path / "model")
+    heads = lines[0].split(",")
+    assert heads[-2:] == ["peers", "peers shuffled"]
+    assert {"shuffled", "paw shuffled", "pupil shuffled"} < set(heads)
+    assert "explain 0." in page
+    assert page.count("shuffled") >= 4
+    fitted = said("neural", "fit", path, "--out", tmp_path / "model", "--count", "8")
+    assert "; peers explain" in fitted
+    whole, components = fitted.splitlines()[:2]
+    assert components.startswith("its 8 components: variance explained 0.")
+    assert float(components.split("shuffled ")[1].split()[0]) < 0.02
+    table = (tmp_path / "model" / "units.csv").read_text().splitlines()
+    assert table[0] == "unit,region,explained,low,high,shuffled,peers,peers shuffled"
+    assert len(table) == 25
+    mean = np.mean([float(line.split(",")[2]) for line in table[1:]])
+    assert mean == pytest.approx(float(whole.split("explained ")[1].split()[0]), abs=1e-3)
+    evaluated = said("neural", "evaluate", path, "--model", tmp_path / "model")
+    for line in (*explained.splitlines()[:-1], fitted.splitlines()[0], evaluated.splitlines()[0]):
+        assert line.count("shuffled") >= 1, line
+    told = evaluated
     assert "note: the model was fitted to this" in told
     path.write_text(path.read_text().replace("[0, 1200]", "[1205, 9999]"))
-    told = said("neural", "evaluate", path, "--model", tmp_path / "model")
+    table = tmp_path / "judged.csv"
+    told = said("neural", "evaluate", path, "--model", tmp_path / "model", "--out", table)
     assert "note" not in told
+    assert len(table.read_text().splitlines()) == 25
     assert float(told.split("variance explained ")[1].split()[0]) > 0.2
     path.write_text(path.read_text().replace("part_s = [1205, 9999]\n", ""))
     told = said("neural", "evaluate", path, "--patience-ms", "-500,0,100")
@@ -341,3 +441,22 @@ def test_commands_say_what_they_found(tmp_path: Path) -> None:
     assert len(lines) == 4
     early, now = (float(line.split()[1]) for line in lines[1:3])
     assert early < now
+
+
+@pytest.mark.parametrize("kind", ["ridge", "rank"])
+def test_activity_that_nothing_explains_is_said_to_be_that(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = simulate(seconds=200, per_region=5)
+    noise = np.random.default_rng(1).normal(size=made.activity.values.shape).astype(np.float32)
+    alone = make_activity(noise, made.activity.times_s, "x", regions=made.activity.regions)
+    path = write_all(tmp_path, made._replace(activity=alone), 50.0)
+    words = ["neural", "fit", str(path), "--out", str(tmp_path / "m"), "--count", "3"]
+    with pytest.raises(SystemExit) as ended:
+        app([*words, "--model", kind])
+    assert not ended.value.code
+    told = capsys.readouterr().out
+    assert abs(float(told.split("variance explained ")[1].split()[0])) < 0.002
+    assert "% of that" not in told
+    assert "note: 3 of them are always 0" in told
+    assert not load_bundle(tmp_path / "m").units.readout.any()

@@ -1,4 +1,4 @@
-"""Regressions, filters and scores against what is known exactly, and on simulated sessions."""
+"""Regressions, filters and bundles against what is known exactly."""
 
 from __future__ import annotations
 
@@ -6,37 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from neural_cases import RIGHT
 
 from rtface.neural.activity import make_activity, moments
 from rtface.neural.behaviour import make_behaviour
-from rtface.neural.bundle import ARRAYS, SIDECAR, load_bundle, save_bundle, units_of
+from rtface.neural.bundle import ARRAYS, SIDECAR, load_bundle, save_bundle
 from rtface.neural.columns import Column
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Target, crossvalidate
-from rtface.neural.design import scaling
-from rtface.neural.explain import explain, region_rows
-from rtface.neural.filters import FilterBank, Scaler, kernel
-from rtface.neural.fit import Settings, fit_linear, group_masks, prepare
-from rtface.neural.judge import judge
+from rtface.neural.filters import FilterBank, kernel
+from rtface.neural.fit import fit_linear, prepare
 from rtface.neural.regression import inputs, low_rank, ridge
-from rtface.neural.scores import mean_interval, peers, share, unit_intervals
-from rtface.neural.simulate import REGIONS, Simulated, simulate
-from rtface.neural.splits import apart, split
+from rtface.neural.scaling import Scaler, Scaling, scaling
+from rtface.neural.simulate import simulate, smooth_noise
+from rtface.neural.splits import split
 from rtface.types import UserError
-
-#: rise and fall of the simulated kernels are among them: the right model
-RIGHT = Settings((0.05, 0.5), gap_s=3.0)
 
 
 def target_of(values: np.ndarray) -> Target:
     activity = make_activity(values, np.arange(values.shape[1]) * 0.1, "x")
     samples = np.arange(values.shape[1])
     return Target(values, np.arange(len(values)), moments(activity, samples), samples)
-
-
-@pytest.fixture(scope="module")
-def made() -> Simulated:
-    return simulate(seconds=500, per_region=12)
 
 
 def test_ridge_is_the_closed_form() -> None:
@@ -60,7 +50,7 @@ def test_an_input_that_stands_still_where_it_is_learned_from_does_no_harm() -> N
     times_s = np.arange(1000) * 0.2
     every = {"all": np.ones(2, bool)}
     parts = split(times_s, gap_s=1.0)
-    found = crossvalidate(x, target_of(y), times_s, parts, 1.0, every)
+    found = crossvalidate(x, target_of(y), parts, every)
     assert found.explained[0, 0] > 0.4
 
 
@@ -116,13 +106,53 @@ def test_filters_follow_time_not_frames() -> None:
     np.testing.assert_allclose(twice, out, rtol=1e-6)
 
 
-def test_what_is_not_known_is_held_and_then_its_mean() -> None:
-    scale = Scaler(np.array([10.0, 0.0]), np.array([2.0, 1.0]), hold_s=0.5)
-    np.testing.assert_array_equal(scale(0, np.array([14, 1], np.float32)), [2, 1])
-    gone = np.array([np.nan, 3], np.float32)
-    np.testing.assert_array_equal(scale(400_000_000, gone), [2, 3])
-    np.testing.assert_array_equal(scale(600_000_000, gone), [0, 3])
-    np.testing.assert_array_equal(scale(700_000_000, np.array([8, 3], np.float32)), [-1, 3])
+def test_what_is_not_known_goes_back_to_its_mean() -> None:
+    alone = np.eye(2, dtype=np.float32)
+    scale = Scaler(
+        Scaling(
+            np.array([10.0, 0.0]), np.array([2.0, 1.0]), np.array([0.5, 9.0]), np.arange(2), alone
+        )
+    )
+    gone, second = np.array([np.nan, 3], np.float32), 1_000_000_000
+    np.testing.assert_array_equal(scale(0, gone), [0, 3])  # never seen: its mean
+    np.testing.assert_array_equal(scale(second, np.array([14, 1], np.float32)), [2, 1])
+    for i in range(1, 11):
+        last = scale(second + i * second // 10, gone).copy()
+    np.testing.assert_allclose(last, [2 * np.exp(-1 / 0.5), 3], rtol=1e-5)
+    np.testing.assert_array_equal(scale(3 * second, np.array([8, 3], np.float32)), [-1, 3])
+
+
+def test_what_is_not_known_is_told_by_what_moves_with_it() -> None:
+    random = np.random.default_rng(0)
+    mixed = random.normal(size=(4, 4))
+    covariance = mixed @ mixed.T + np.eye(4)
+    precision = np.linalg.inv(covariance).astype(np.float32)
+    scale = Scaler(Scaling(np.zeros(4), np.ones(4), np.full(4, 1e9), np.arange(4), precision))
+    before, x = random.normal(size=(2, 4)).astype(np.float32)
+    scale(0, before)
+    x[[1, 2]] = np.nan
+    found = scale(1_000_000, x)
+    # Gaussians: the mean of two, given the other two
+    gone, seen = np.array([1, 2]), np.array([0, 3])
+    gain = covariance[np.ix_(gone, seen)] @ np.linalg.inv(covariance[np.ix_(seen, seen)])
+    np.testing.assert_allclose(found[gone], before[gone] + gain @ (x - before)[seen], rtol=1e-4)
+    np.testing.assert_array_equal(found[seen], x[seen])
+
+
+def test_how_columns_go_on_is_learned_from_the_recording() -> None:
+    random = np.random.default_rng(1)
+    own = [smooth_noise(random, 30_000, 0.02, tau_s) for tau_s in (0.2, 0.2, 2.0)]
+    values = np.stack([own[0], own[1] + own[0], own[2]], 1).astype(np.float32)
+    values[random.random(values.shape) < 0.1] = np.nan
+    kept = np.sort(random.permutation(30_000)[:27_000])  # lost frames change nothing
+    t_ns = 20_000_000 * kept
+    columns = [Column(f"{name}.x", "paw") for name in "abc"]
+    found = scaling(make_behaviour(t_ns, t_ns * 1e-9, values[kept], columns))
+    assert (np.abs(found.hold_s / [0.2, 0.2, 2.0] - 1) < 0.25).all()
+    covariance = np.linalg.inv(found.precision)
+    size = np.sqrt(np.diag(covariance))
+    expected = [[1, 0.71, 0], [0.71, 1, 0], [0, 0, 1]]
+    np.testing.assert_allclose(covariance / np.outer(size, size), expected, atol=0.05)
 
 
 def test_kernels_are_what_the_filters_do() -> None:
@@ -141,97 +171,23 @@ def test_folds_keep_their_distance() -> None:
     judged = np.zeros(len(times_s), int)
     for fold in parts.folds:
         judged += fold.test
-        early = apart(parts, fold, times_s)
-        for learn, other in ((fold.train, fold.test), (early, fold.test), (early, fold.choose)):
+        pairs = [(fold.train, fold.test)]
+        for inner in fold.inner:
+            pairs += [(inner.train, fold.test), (inner.train, inner.test), (inner.test, fold.test)]
+            assert not (inner.test & ~fold.train).any()
+        for learn, other in pairs:
             assert learn.any()
             gaps = np.abs(times_s[learn][:, None] - times_s[other])
             assert gaps.min() > 4.9
-        assert not (fold.choose & ~fold.train).any()
+        every = np.sum([inner.test for inner in fold.inner], 0)
+        np.testing.assert_array_equal(every, fold.train)  # by all of it, once
+    for one in [f for fold in parts.folds for f in (fold, *fold.inner)]:
+        for rows in (one.train, one.test):  # a piece is in a set as a whole
+            of_piece = np.repeat(rows[parts.starts], np.diff(np.r_[parts.starts, len(times_s)]))
+            np.testing.assert_array_equal(of_piece, rows)
     assert (judged == 1).all()
     with pytest.raises(UserError, match="too few for 20 stretches"):
         split(times_s[:300])
-
-
-def test_the_right_model_reaches_the_ceiling_and_a_shuffled_control_nothing(
-    made: Simulated,
-) -> None:
-    data = prepare(made.behaviour, made.activity, RIGHT)[0].data
-    driven = made.ceiling > 0.05
-    for rank in (None, 13):  # so many dimensions move them
-        explained = data.scores(rank=rank).explained[0]
-        assert abs(explained[driven].mean() - made.ceiling[driven].mean()) < 0.02, rank
-        shuffled = data.scores(rank=rank, shuffled=True)
-        mean = mean_interval(shuffled, {0: 1.0})
-        assert -0.05 < mean.value < 0.01  # what was learned from chance is worse than nothing
-    assert driven.sum() == 36
-    assert made.ceiling[driven].mean() == pytest.approx(0.5, abs=0.02)
-
-
-@pytest.mark.parametrize(
-    "nuisance", [{"drift": 0.3}, {"missing": 0.1}, {"lost": 0.05}, {"noise": 2.0}]
-)
-def test_nuisances_are_nobodys_and_cost_little(nuisance: dict[str, float]) -> None:
-    made = simulate(seconds=800, per_region=6, seed=3, **nuisance)
-    data = prepare(made.behaviour, made.activity, RIGHT)[0].data
-    driven = made.ceiling > 0.05
-    explained = data.scores().explained[0][driven].mean()
-    # a keypoint that is not known for 0.1 s takes its part of the signal with it
-    least = 0.06 if "missing" in nuisance else 0.02
-    assert made.ceiling[driven].mean() - least < explained < made.ceiling[driven].mean() + 0.02
-
-
-def test_unique_contributions_rank_the_true_groups(made: Simulated) -> None:
-    one = prepare(made.behaviour, made.activity, RIGHT)[0]
-    groups = group_masks(made.behaviour, 2)
-    found = explain(one.data, groups)
-    rows = region_rows(found, made.activity.regions)
-    assert set(groups) == {"eye", "whisker", "nose", "mouth", "paw", "pupil"}
-    for region, parts in REGIONS.items():
-        unique = {r.group: r.interval for r in rows if r.region == region and r.what == "unique"}
-        order = sorted(unique, key=lambda group: -float(unique[group].value))
-        assert order[: len(parts)] == sorted(parts, key=lambda group: -parts[group]), region
-        for group, interval in unique.items():
-            if group in parts:
-                assert interval.low > 0
-            else:
-                assert abs(interval.value) < 0.01
-    # a unit that nothing drives: 0 within its interval
-    intervals = unit_intervals(found.scores, {0: 1.0})
-    unrelated = np.array(made.activity.regions)[found.units] == "unrelated"
-    # within its interval, but for what learning from chance costs where it is judged
-    # within its interval, but for what learning from chance costs where it is judged
-    inside = (intervals.low <= 0) & (intervals.high > -0.002)
-    assert inside[unrelated].all()
-    assert abs(intervals.value[unrelated].mean()) < 0.002
-    assert not inside[~unrelated].any()
-    # what is shared is shared: everything moves a little with running
-    alone = {(r.region, r.group): r.interval.value for r in rows if r.what == "alone"}
-    shared = {(r.region, r.group): r.interval.value for r in rows if r.what == "shared"}
-    assert shared["whisker cortex", "whisker"] > 0.005
-    assert alone["whisker cortex", "paw"] > 0.005
-
-
-def test_a_group_of_its_own_is_unique() -> None:
-    made = simulate(seconds=150, per_region=3)
-    one = prepare(made.behaviour, made.activity, RIGHT)[0]
-    every = np.ones(one.data.x.shape[1], bool)
-    found = explain(one.data, {"face": every})
-    weights = found.weights(0)
-    scores = found.scores
-    np.testing.assert_allclose(
-        unit_intervals(scores, weights["unique"]).value, scores.explained[0], atol=1e-6
-    )
-
-
-def test_peers_bound_what_can_be_explained() -> None:
-    made = simulate(seconds=300, per_region=100, sample_s=0.2)
-    data = prepare(made.behaviour, made.activity, RIGHT)[0].data
-    possible = peers(data.target, data.times_s, data.split, data.gap_s)
-    driven = made.ceiling > 0.05
-    explained = data.scores().explained[0]
-    assert abs(possible[driven].mean() - made.ceiling[driven].mean()) < 0.1
-    assert abs(possible[~driven].mean()) < 0.05
-    assert 0.85 < share(explained[driven], possible[driven]) < 1.15
 
 
 def test_fewer_rows_than_blocks_of_units_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,42 +196,6 @@ def test_fewer_rows_than_blocks_of_units_change_nothing(monkeypatch: pytest.Monk
     whole = data.scores(rank=4).explained
     monkeypatch.setattr("rtface.neural.crossvalidate.BLOCK", 3)
     np.testing.assert_allclose(data.scores(rank=4).explained, whole, atol=1e-5)
-
-
-def test_planes_are_read_at_their_own_times() -> None:
-    made = simulate(seconds=300, per_region=6, sample_s=0.2)
-    late_s = 0.4
-    offsets = np.zeros(len(made.activity.units))
-    offsets[::2] = late_s
-    # the same activity, said to be of a plane that is sampled later: seen too late it fits worse
-    shifted = make_activity(
-        made.activity.values, made.activity.times_s - late_s, "x", offsets_s=offsets
-    )
-    planes = prepare(made.behaviour, shifted, RIGHT)
-    assert [len(one.data.target.units) for one in planes] == [12, 12]
-    early, right = (one.data.scores().explained[0].mean() for one in planes)
-    assert right > early + 0.01
-
-
-def test_a_model_of_components_explains_a_part_that_it_never_saw(tmp_path: Path) -> None:
-    made = simulate(seconds=400, per_region=12)
-    values, times_s = made.activity.values, made.activity.times_s
-    learned, other = slice(0, 3000), slice(3100, None)
-    parts = [
-        make_activity(values[:, which], times_s[which], "x", regions=made.activity.regions)
-        for which in (learned, other)
-    ]
-    for rank in (None, 10):
-        planes = prepare(made.behaviour, parts[0], RIGHT)
-        found = fit_linear(planes, made.behaviour, RIGHT, rank, 20)
-        known = planes[0].data.target.moments
-        units = units_of(parts[0], found.units, known, found.readout)
-        bundle = save_bundle(tmp_path / f"{rank}", found.model, {"x": 1}, units)
-        scores = judge(bundle, made.behaviour, parts[1])
-        driven = made.ceiling > 0.05
-        assert scores.explained[0][driven].mean() > made.ceiling[driven].mean() - 0.06, rank
-        control = judge(bundle, made.behaviour, parts[1], shuffled=True)
-        assert control.explained[0][driven].mean() < 0
 
 
 def test_a_bundle_is_refused_when_it_was_changed(tmp_path: Path) -> None:
@@ -320,7 +240,7 @@ def test_crossvalidation_is_that_of_plain_ridge() -> None:
     times_s = np.arange(1000) * 0.2
     parts = split(times_s, gap_s=1.0)
     every = {"all": np.ones(4, bool)}
-    found = crossvalidate(x, target_of(y), times_s, parts, 1.0, every)
+    found = crossvalidate(x, target_of(y), parts, every)
     error, total = np.zeros(3), np.zeros(3)
     z = ((y.T - y.mean(1)) / y.std(1)).astype(float)
     for fold in parts.folds:
@@ -331,20 +251,3 @@ def test_crossvalidation_is_that_of_plain_ridge() -> None:
         error += ((judged - predicted) ** 2).sum(0)
         total += ((judged - z[fold.train].mean(0)) ** 2).sum(0)
     np.testing.assert_allclose(found.explained[0], 1 - error / total, atol=2e-3)
-
-
-def test_units_of_every_plane_are_read_from_the_same_components(tmp_path: Path) -> None:
-    made = simulate(seconds=300, per_region=12)
-    offsets = np.zeros(48)
-    offsets[::2] = 1e-6  # two planes of the same time
-    values, times_s = made.activity.values, made.activity.times_s
-    activity = make_activity(values, times_s, "x", offsets_s=offsets)
-    planes = prepare(made.behaviour, activity, RIGHT)
-    found = fit_linear(planes, made.behaviour, RIGHT, None, 12)
-    units = units_of(activity, found.units, planes[0].data.target.moments, found.readout)
-    bundle = save_bundle(tmp_path / "b", found.model, {}, units)
-    explained = judge(bundle, made.behaviour, activity).explained[0]
-    driven = made.ceiling > 0.05
-    one, other = (explained[driven & (offsets == offset)].mean() for offset in (0, 1e-6))
-    assert min(one, other) > 0.4
-    assert abs(one - other) < 0.05

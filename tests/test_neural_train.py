@@ -60,7 +60,16 @@ def test_a_network_is_fitted_and_runs_live_as_offline(
     assert "name them in its order" in done.stderr
     points = ", ".join(f'"{name}"' for name in POINTS)
     path.write_text(f"keypoints = [{points}]\n" + path.read_text())
-    told = said("neural", "fit", path, "--out", tmp_path / "copy", "--weights", weights)
+    again = ("neural", "fit", path, "--out", tmp_path / "copy", "--weights", weights)
+    again += ("--model", kind)
+    said_little = said(*again)
+    assert "worth here is not known: " in said_little
+    assert " s are too few for 20 stretches" in said_little
+    path.write_text(path.read_text().replace("[1205, 9999]", "[0, 1200]"))
+    told = said(*again)
+    assert float(told.split("variance explained ")[1].split()[0]) > 0.2
+    assert abs(float(told.split("shuffled ")[1].split()[0])) < 0.05
+    assert "; peers explain" in told
     copied = tmp_path / "copy" / STATE
     assert copied.read_bytes() == weights.read_bytes()
     assert load_bundle(tmp_path / "copy").sha256[:12] in told

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -49,7 +48,11 @@ def fit(
     iterations: Annotated[int, typer.Option(min=1, max=5000, help="Of the network.")] = 300,
     weights: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Facemap's weights as they are, instead of training."),
+        typer.Option(
+            metavar="FILE",
+            help="Facemap's weights as they are, instead of training; with --model causal: "
+            "one-sided ones.",
+        ),
     ] = None,
     animal: Annotated[
         int | None, typer.Option(min=0, help="Of --weights of several animals: which.")
@@ -59,13 +62,15 @@ def fit(
 
     The folder that it writes goes into a rig file: [camera.NAME.neural] bundle = "DIR".
     """
+    from rtface.cli.neural_fit import fit_linear_model, fit_network, import_weights
+
     loaded = load(path)
     if weights is not None:
-        _import(loaded, weights, animal, out)
+        import_weights(loaded, weights, animal, model is Kind.causal, out)
     elif model in (Kind.facemap, Kind.causal):
-        _fit_network(loaded, count, model is Kind.causal, iterations, out)
+        fit_network(loaded, count, model is Kind.causal, iterations, out)
     else:
-        _fit_linear(loaded, count, model is Kind.rank, out)
+        fit_linear_model(loaded, count, model is Kind.rank, out)
     print(f'for the rig file:\n[camera.NAME.neural]\nbundle = "{out}"')
 
 
@@ -81,6 +86,9 @@ def evaluate(
             metavar="MS,MS", help="Instead: ridge that waits so long, what that buys; causal at 0."
         ),
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="CSV of every unit's score, with --model.")
+    ] = None,
 ) -> None:
     """Say how well a model does on a recording, or what waiting buys.
 
@@ -90,7 +98,7 @@ def evaluate(
         raise UserError("give one of --model and --patience-ms")
     loaded = load(path)
     if model is not None:
-        _evaluate(loaded, model)
+        _evaluate(loaded, model, out)
     else:
         _patience(loaded, _numbers("--patience-ms", patience_ms or ""))
 
@@ -116,7 +124,7 @@ def explain(
             found = explain_data(one.data, groups, moved)
         data = one.data
         with progress_bar("peers") as moved:
-            possible = peers(data.target, data.times_s, data.split, data.gap_s, moved)
+            possible = peers(data.target, data.split, moved)
         title = f"What explains {Path(loaded.data.activity).name}"
         rows = write_report(
             folder,
@@ -133,118 +141,12 @@ def explain(
         print(folder / "report.md")
 
 
-def _fit_linear(loaded: Loaded, count: int, low_rank: bool, out: Path) -> None:
-    from rtface.neural.bundle import save_bundle, units_of
-    from rtface.neural.fit import fit_linear, prepare
-    from rtface.neural.report import said
-    from rtface.neural.scores import mean_interval, peers, share
-
-    settings, rank = loaded.data.settings, count if low_rank else None
-    planes = prepare(loaded.behaviour, loaded.activity, settings)
-    told: dict[str, Any] = {"fitted": loaded.about, "model": "rank" if low_rank else "ridge"}
-    for i, one in enumerate(planes):
-        data = one.data
-        with progress_bar("folds") as moved:
-            scores = data.scores(rank=rank, on_progress=moved)
-        with progress_bar("control") as moved:
-            control = data.scores(rank=rank, shuffled=True, on_progress=moved)
-        with progress_bar("peers") as moved:
-            possible = peers(data.target, data.times_s, data.split, data.gap_s, moved)
-        mean, shuffled = mean_interval(scores, {0: 1.0}), mean_interval(control, {0: 1.0})
-        part = share(scores.explained[0], possible)
-        where = f"plane {i}: " if len(planes) > 1 else ""
-        print(
-            f"{where}{len(data.target.units)} units by {told['model']}: variance explained "
-            f"{said(mean)}, shuffled "
-            f"{said(shuffled)}; of what peers explain {100 * part:.0f} %"
-        )
-        told[f"plane{i}"] = {
-            "explained": [float(value) for value in mean],
-            "shuffled": [float(value) for value in shuffled],
-            "of_peers": None if part != part else part,
-        }
-    found = fit_linear(planes, loaded.behaviour, settings, rank, count, loaded.masks)
-    known = planes[0].data.target.moments
-    units = units_of(loaded.activity, found.units, known, found.readout)
-    made = save_bundle(out, found.model, told, units)
-    print(f"{out}: model {made.sha256[:12]}, {len(found.model.common.outputs)} outputs")
-
-
-def _fit_network(loaded: Loaded, count: int, causal: bool, iterations: int, out: Path) -> None:
-    from rtface.neural.bundle import STATE, save_bundle, units_of
-    from rtface.neural.fit_keypoints import fit_keypoints
-
-    activity, settings = loaded.activity, loaded.data.settings
-    with tempfile.TemporaryDirectory() as folder:
-        state = Path(folder) / STATE
-
-        def train(what: str, turned: bool) -> Any:
-            with progress_bar(what) as moved:
-                return fit_keypoints(
-                    loaded.behaviour,
-                    activity,
-                    settings,
-                    count,
-                    0 if causal else None,
-                    iterations,
-                    state,
-                    loaded.masks,
-                    turned,
-                    moved,
-                )
-
-        control = train("control", True)
-        found = train("training", False)
-        told = {
-            "fitted": loaded.about,
-            "model": "causal" if causal else "facemap",
-            "explained": found.components,
-            "shuffled": control.components,
-        }
-        print(
-            f"{len(found.units)} units: variance of components explained {found.components:.3f}, "
-            f"shuffled {control.components:.3f}; of units {found.explained.mean():.3f}, shuffled "
-            f"{control.explained.mean():.3f}"
-        )
-        units = units_of(activity, found.units, found.moments, found.readout)
-        made = save_bundle(out, found.model, told, units, state)
-    lag_ms = 1e3 * found.model.common.lag_s
-    print(f"{out}: model {made.sha256[:12]}, {count} outputs, each {lag_ms:.0f} ms late")
-
-
-def _import(loaded: Loaded, weights: Path, animal: int | None, out: Path) -> None:
-    """Write Facemap's weights with a sidecar: what they see, scaled as in this session."""
-    import numpy as np
-
-    from rtface.neural.bundle import check_shapes, save_bundle
-    from rtface.neural.design import scaling
-    from rtface.neural.model import Common, Keypoints
-    from rtface.neural.network import read_network
-
-    network = read_network(weights, animal)
-    if loaded.data.keypoints is None or loaded.data.inputs != ("keypoints",):
-        raise UserError(
-            f"{weights}: says not which keypoints it takes; name them in its order: inputs = "
-            '["keypoints"] and keypoints = [...]'
-        )
-    mean, std = scaling(loaded.behaviour)
-    period_ns = int(np.median(np.diff(loaded.behaviour.t_ns)))
-    lag_s = network.taps // 2 * period_ns * 1e-9 + loaded.data.patience_s
-    names = tuple(f"output{i}" for i in range(network.readout.shape[1]))
-    common = Common(loaded.behaviour.columns, mean, std, names, lag_s, loaded.masks)
-    check_shapes(weights, network.mix.shape[0], len(names), common)
-    model = Keypoints(common, network, period_ns)
-    told = {"fitted": None, "model": "facemap", "weights": weights.name}
-    made = save_bundle(out, model, told, state=weights, animal=animal)
-    print(f"{out}: model {made.sha256[:12]}, {len(names)} outputs, each {1e3 * lag_s:.0f} ms late")
-
-
-def _evaluate(loaded: Loaded, folder: Path) -> None:
+def _evaluate(loaded: Loaded, folder: Path, out: Path | None) -> None:
     import numpy as np
 
     from rtface.neural.bundle import load_bundle
     from rtface.neural.judge import judge
-    from rtface.neural.report import said
+    from rtface.neural.report import said, unit_columns, write_units
     from rtface.neural.scores import mean_interval
 
     bundle = load_bundle(folder)
@@ -262,6 +164,8 @@ def _evaluate(loaded: Loaded, folder: Path) -> None:
         f"{len(judged)} units: variance explained {said(mean)}, shuffled {said(shuffled)} "
         f"(model {bundle.sha256[:12]})"
     )
+    if out is not None:
+        write_units(out, loaded.activity, [(judged, unit_columns(scores, control, judged))])
     about = loaded.about
     same = fitted.get("recording") == about["recording"]
     if same and fitted["from_s"] < about["to_s"] and about["from_s"] < fitted["to_s"]:

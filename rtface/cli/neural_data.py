@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rtface.neural.activity import Activity
     from rtface.neural.behaviour import Behaviour
     from rtface.neural.data import DataFile
+    from rtface.session import Session
 
 
 class Loaded(NamedTuple):
@@ -30,15 +31,16 @@ def load(path: Path) -> Loaded:
     from rtface.neural.columns import choose
     from rtface.neural.data import load_activity, load_data_file
     from rtface.neural.readers.arrays import vector
+    from rtface.neural.readers.frames import Clock
     from rtface.rules import layout_of
     from rtface.session import open_session
     from rtface.sync import readers
+    from rtface.sync.readers.scanimage import frame_times
 
     data = load_data_file(path)
-    edges_s = None
-    if data.frame_clock is not None:
-        edges_s = readers.read(Path(data.frame_clock), data.line).rising_s
-    activity = load_activity(data, edges_s)
+    edges_s = readers.read(Path(data.frame_clock), data.line).rising_s if data.frame_clock else None
+    tiff_s = frame_times(Path(data.tiff)) if data.tiff else None
+    activity = load_activity(data, Clock(edges_s, tiff_s))
     with open_session(data.session) as session:
         if data.camera is None and len(session.cameras) > 1:
             raise UserError(f"{path}: camera: which one? There are {', '.join(session.cameras)}")
@@ -51,8 +53,8 @@ def load(path: Path) -> Loaded:
         columns = choose(data.inputs, camera.names, layout, data.components, data.keypoints)
         given = vector(Path(data.frame_times)) if data.frame_times else None
         behaviour = read_behaviour(camera, columns, layout, name, given)
-        motion = camera.about.meta.get("motion") or {}
         needs_masks = any(column.name.startswith(("motion.", "movie.")) for column in columns)
+        masks = _masks_of(session, name) if needs_masks else None
         about = {
             "session": session.about.session,
             "recording": session.about.recording,
@@ -60,8 +62,21 @@ def load(path: Path) -> Loaded:
             "from_s": float(activity.times_s[0]),
             "to_s": float(activity.times_s[-1]),
         }
-    masks = motion.get("masks") if needs_masks else None
     return Loaded(data, behaviour, activity, masks, about)
+
+
+def _masks_of(session: Session, camera: str) -> str:
+    """Return the identity of the masks that a camera had, also if they came during the run."""
+    known = (session.cameras[camera].about.meta.get("motion") or {}).get("masks")
+    for event in session.events:
+        if event.kind == "masks" and event.fields.get("camera") == camera:
+            known = event.fields.get("identity")
+    if not known:
+        raise UserError(
+            f"{session.path}: {camera} had no masks, and so no motion components; leave 'motion' "
+            "out of inputs, or record with masks"
+        )
+    return str(known)
 
 
 def columns_of(loaded: Loaded, columns: Sequence[Any]) -> Behaviour:

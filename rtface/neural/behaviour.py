@@ -112,11 +112,11 @@ def read_behaviour(
     values = gather(np.asarray(rows["keypoints"], np.float32), signals)
     if given_s is None:
         try:
-            times_s = np.asarray(recording.daq_s(), np.float64)
+            times_s = np.array(recording.daq_s(), np.float64)
         except UserError as error:
             raise UserError(f"{error}; or give frame_times") from None
     elif len(given_s) == len(rows):
-        times_s = given_s
+        times_s = given_s.copy()
     elif len(given_s) == len(recording.frames):
         seq = recording.frames[:]["frame_seq"]
         times_s = given_s[np.searchsorted(seq, rows["frame_seq"])]
@@ -125,7 +125,17 @@ def read_behaviour(
             f"frame_times: holds {len(given_s)} times; {name} has {len(recording.frames)} frames "
             f"and {len(rows)} results"
         )
+    motion = [column.group == "motion" for column in columns]
+    times_s[: _first_known(values[:, motion])] = np.nan  # masks may have come during the run
     return make_behaviour(np.asarray(rows["exposure_ns"], np.int64), times_s, values, columns)
+
+
+def _first_known(values: Float32Array) -> int:
+    """Return the first row (of T) by which every column (F of them, or none) was known once.
+
+    Those that never are do not count: ``scaling`` names them.
+    """
+    return int(np.isfinite(values).argmax(0).max(initial=0))
 
 
 def check_overlap(behaviour: Behaviour, activity: Activity) -> None:

@@ -17,6 +17,7 @@ from rtface.neural.activity import Activity, Floats, Ints, Moments
 from rtface.neural.columns import Column
 from rtface.neural.model import Common, Keypoints, Linear, Model
 from rtface.neural.network import read_network
+from rtface.neural.scaling import Scaling, joint_of
 from rtface.types import Float32Array, UserError
 
 FORMAT = 1
@@ -35,6 +36,7 @@ class Sidecar(BaseModel):
     columns: list[tuple[Name, Name]] = Field(min_length=1, max_length=20_000)
     mean: list[float]
     std: list[Annotated[float, Field(gt=0)]]
+    hold_s: list[Annotated[float, Field(gt=0)]]
     outputs: list[Name] = Field(min_length=1, max_length=MOST_OUTPUTS)
     lag_s: float = Field(ge=-MOST_LAG_S, le=MOST_LAG_S)
     masks: str | None = None
@@ -46,8 +48,8 @@ class Sidecar(BaseModel):
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Sidecar:
-        if not len(self.columns) == len(self.mean) == len(self.std):
-            raise ValueError("columns, mean and std have different lengths")
+        if not len(self.columns) == len(self.mean) == len(self.std) == len(self.hold_s):
+            raise ValueError("columns, mean, std and hold_s have different lengths")
         if len(set(self.columns)) < len(self.columns):
             raise ValueError("a column stands twice")
         if self.kind == "facemap" and not self.period_ns:
@@ -130,9 +132,9 @@ def save_bundle(
             f"{folder}: {len(common.outputs)} outputs, {common.lag_s:.1f} s late; at most "
             f"{MOST_OUTPUTS} and {MOST_LAG_S} s are possible"
         )
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, Any] = {"precision": common.scaling.precision}
     if units is not None:
-        arrays = {f"units_{name}": np.asarray(value) for name, value in units._asdict().items()}
+        arrays |= {f"units_{name}": np.asarray(value) for name, value in units._asdict().items()}
     if isinstance(model, Linear):
         arrays |= {"weights": model.weights, "bias": model.bias}
     try:
@@ -146,8 +148,9 @@ def save_bundle(
             format=FORMAT,
             kind="linear" if isinstance(model, Linear) else "facemap",
             columns=[(column.name, column.group) for column in common.columns],
-            mean=[float(one) for one in common.mean],
-            std=[float(one) for one in common.std],
+            mean=[float(one) for one in common.scaling.mean],
+            std=[float(one) for one in common.scaling.std],
+            hold_s=[float(one) for one in common.scaling.hold_s],
             outputs=list(common.outputs),
             lag_s=common.lag_s,
             masks=common.masks,
@@ -195,10 +198,13 @@ def load_bundle(folder: Path) -> Bundle:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / ARRAYS}: is damaged ({error})") from None
+    columns = tuple(Column(*column) for column in told.columns)
+    joint = joint_of(columns)
+    _check_array(folder, arrays, "precision", (len(joint), len(joint)))
+    holds_s = np.array(told.hold_s)
     common = Common(
-        tuple(Column(*column) for column in told.columns),
-        np.array(told.mean),
-        np.array(told.std),
+        columns,
+        Scaling(np.array(told.mean), np.array(told.std), holds_s, joint, arrays["precision"]),
         tuple(told.outputs),
         told.lag_s,
         told.masks,
@@ -248,12 +254,16 @@ def _linear(
         "bias": (len(common.outputs),),
     }
     for name, shape in expected.items():
-        found = arrays.get(name)
-        if found is None or found.shape != shape or found.dtype != np.float32:
-            raise UserError(f"{folder / ARRAYS}: {name}: is not of shape {shape}; fit it again")
-        if not np.isfinite(found).all():
-            raise UserError(f"{folder / ARRAYS}: {name}: has values that are not finite numbers")
+        _check_array(folder, arrays, name, shape)
     return Linear(common, tuple(told.taus_s), arrays["weights"], arrays["bias"])
+
+
+def _check_array(folder: Path, arrays: dict[str, Any], name: str, shape: tuple[int, ...]) -> None:
+    found = arrays.get(name)
+    if found is None or found.shape != shape or found.dtype != np.float32:
+        raise UserError(f"{folder / ARRAYS}: {name}: is not of shape {shape}; fit it again")
+    if not np.isfinite(found).all():
+        raise UserError(f"{folder / ARRAYS}: {name}: has values that are not finite numbers")
 
 
 def _hash(path: Path) -> str:

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtface.neural.activity import BLOCK, Floats, Ints, Moments
-from rtface.neural.penalty import Choosers, covariance, one_for_all
+from rtface.neural.penalty import Choosers, one_for_all, sums
 from rtface.neural.regression import Inputs, inputs, low_rank, ridge
 from rtface.neural.splits import Bools, Split
 from rtface.types import Float32Array, UserError
 
 #: units by which a penalty that all share is chosen, at most
 SAMPLE = 200
+#: inputs times units whose sums are held at a time: 120 MB of 60 pieces
+LARGEST = 500_000
 Progress = Callable[[int, int], None]
 
 
@@ -72,15 +74,20 @@ class Target(NamedTuple):
         block /= self.moments.std[units, None].astype(np.float32)
         return np.ascontiguousarray(block.T)
 
-    def blocks(self) -> Iterator[Float32Array]:
-        """Yield all of it, some units at a time."""
-        for start in range(0, len(self.units), BLOCK):
-            yield self.read(start, start + BLOCK)
+    def blocks(self, most: int = BLOCK) -> Iterator[Float32Array]:
+        """Yield all of it, ``most`` units at a time."""
+        for start in range(0, len(self.units), most):
+            yield self.read(start, start + most)
 
     def sample(self) -> Float32Array:
         """Return (R, n) of some of its units, evenly spread."""
         few = self._replace(units=self.units[:: -(-len(self.units) // SAMPLE)])
         return few.read(0, len(few.units))
+
+
+def at_a_time(n_inputs: int) -> int:
+    """Return of how many units sums are made at a time: with many inputs those are large."""
+    return max(1, min(BLOCK, LARGEST // n_inputs))
 
 
 def check_enough(split: Split, n_inputs: int) -> None:
@@ -96,9 +103,7 @@ def check_enough(split: Split, n_inputs: int) -> None:
 def crossvalidate(
     x: Float32Array,
     target: Target,
-    times_s: Floats,
     split: Split,
-    gap_s: float,
     subsets: Mapping[str, Bools],
     rank: int | None = None,
     shift: int = 0,
@@ -111,11 +116,8 @@ def crossvalidate(
     x : ndarray (R, P)
         Inputs of each row.
     target : Target
-    times_s : ndarray (R,)
     split : Split
         Of the rows.
-    gap_s : float
-        That it was made with.
     subsets : mapping of str to ndarray (P,) bool
         Which inputs are used; each is a regression of its own.
     rank : int, optional
@@ -126,18 +128,18 @@ def crossvalidate(
     check_enough(split, x.shape[1])
     target = target._replace(samples=np.roll(target.samples, shift))
     masks = list(subsets.values())
-    choosers = [Choosers(x, split, fold, times_s, gap_s, masks) for fold in split.folds]
+    choosers = [Choosers(x, split, fold.inner, masks) for fold in split.folds]
     known = [[inputs(x[fold.train][:, one]) for one in masks] for fold in split.folds]
     n = len(target.units)
     error = np.zeros((len(masks), split.n_chunks, n), np.float32)
     total = np.zeros((split.n_chunks, n), np.float32)
     directions = [] if rank is None else _directions(x, target, split, masks, choosers, known, rank)
-    for start in range(0, n, BLOCK):
-        y = target.read(start, start + BLOCK)
-        here = slice(start, start + y.shape[1])
+    step = at_a_time(x.shape[1])
+    for start, y in zip(range(0, n, step), target.blocks(step), strict=True):
+        here, seen = slice(start, start + y.shape[1]), sums(x, y, split)
         for k, fold in enumerate(split.folds):
-            learned = covariance(x, y, fold.train)
-            penalties = choosers[k](y) if rank is None else []
+            learned = seen.covariance(fold.train[split.starts])
+            penalties = choosers[k](y, seen) if rank is None else []
             judged, chunk = y[fold.test], split.chunk[fold.test]
             _add(total[:, here], chunk, judged - learned.y_mean.astype(np.float32))
             for s, one in enumerate(masks):
@@ -148,7 +150,7 @@ def crossvalidate(
                 off = x[fold.test][:, one] - known[k][s].mean.astype(np.float32)
                 predicted = off @ weights.astype(np.float32) + learned.y_mean.astype(np.float32)
                 _add(error[s, :, here], chunk, judged - predicted)
-        on_progress(min(n, start + BLOCK), n)
+        on_progress(min(n, start + step), n)
     return Scores(error, total)
 
 
@@ -163,13 +165,13 @@ def _directions(
 ) -> list[list[Floats]]:
     """Return for each fold and subset (P, r) with ``weights = d @ d.T @ xy``."""
     sample = target.sample()
+    sampled = sums(x, sample, split)
     found = []
     for k, fold in enumerate(split.folds):
-        xy = np.concatenate(
-            [covariance(x, y, fold.train).xy for y in target.blocks()],
-            1,
-        )
-        penalties = [one_for_all(each) for each in choosers[k](sample)]
+        train = fold.train[split.starts]
+        blocks = target.blocks(at_a_time(x.shape[1]))
+        xy = np.concatenate([sums(x, y, split).covariance(train).xy for y in blocks], 1)
+        penalties = [one_for_all(each) for each in choosers[k](sample, sampled)]
         found.append(
             [low_rank(known[k][s], xy[one], penalties[s], rank)[0] for s, one in enumerate(subsets)]
         )
@@ -191,14 +193,13 @@ class HeldOut(NamedTuple):
     weights: Floats
 
 
-def held_out(
-    x: Float32Array, target: Target, times_s: Floats, split: Split, gap_s: float
-) -> HeldOut:
+def held_out(x: Float32Array, target: Target, split: Split) -> HeldOut:
     """Return what the first fold says of the units of ``target`` (a few of them)."""
     fold, every = split.folds[0], [np.ones(x.shape[1], bool)]
     y = target.read(0, len(target.units))
-    penalties = Choosers(x, split, fold, times_s, gap_s, every)(y)[0]
-    known, learned = inputs(x[fold.train]), covariance(x, y, fold.train)
+    seen = sums(x, y, split)
+    penalties = Choosers(x, split, fold.inner, every)(y, seen)[0]
+    known, learned = inputs(x[fold.train]), seen.covariance(fold.train[split.starts])
     weights = ridge(known, learned.xy, penalties)
     predicted = (x[fold.test] - known.mean) @ weights + learned.y_mean
     rows = np.flatnonzero(fold.test)

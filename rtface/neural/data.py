@@ -15,7 +15,7 @@ from rtface.neural.activity import Activity
 from rtface.neural.filters import TAUS_S
 from rtface.neural.fit import Settings
 from rtface.neural.readers import read_activity
-from rtface.neural.readers.arrays import Floats
+from rtface.neural.readers.frames import Clock
 from rtface.neural.splits import GAP_S, N_FOLDS
 from rtface.types import UserError
 
@@ -36,9 +36,12 @@ class DataFile(Section):
     )
     times: PathText | None = Field(None, description=".npy: s of each sample of the activity")
     frame_clock: PathText | None = Field(
-        None, description="of Suite2p, instead: recording with the microscope's frame clock"
+        None, description="instead: recording with the microscope's frame clock"
     )
     line: str = Field("", description="its line")
+    tiff: PathText | None = Field(
+        None, description="the microscope's TIFFs: a file or a folder; their frames are counted"
+    )
     regions: PathText | None = Field(None, description="one label per unit: .npy, or lines")
     signal: Literal["spks", "F"] = Field("spks", description="of Suite2p")
     bin_s: float = Field(0.05, ge=0.001, le=60, description="for spike times, s")
@@ -91,22 +94,22 @@ def load_data_file(path: Path) -> DataFile:
         raise UserError(f"{path}: is not valid TOML ({error})") from None
     except ValidationError as error:
         raise UserError(f"{path}: {explain_faults(error)}") from None
-    files = ("session", "frame_times", "activity", "times", "frame_clock", "regions")
+    files = ("session", "frame_times", "activity", "times", "frame_clock", "tiff", "regions")
     named = {key: getattr(found, key) for key in files}
     return found.model_copy(
         update={key: str(path.parent / value) for key, value in named.items() if value}
     )
 
 
-def load_activity(data: DataFile, edges_s: Floats | None) -> Activity:
-    """Return the activity that a file names; ``edges_s``: of its frame clock."""
+def load_activity(data: DataFile, clock: Clock) -> Activity:
+    """Return the activity that a file names; ``clock``: of the microscope that it names."""
     found = read_activity(
         Path(data.activity),
         Path(data.times) if data.times else None,
         Path(data.regions) if data.regions else None,
         data.bin_s,
         data.signal,
-        edges_s,
+        clock,
     )
     if data.part_s is None:
         return found

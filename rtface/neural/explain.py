@@ -22,7 +22,7 @@ class Explained(NamedTuple):
     scores : Scores
         Subset 0 has everything, 1 + g group g alone, 1 + G + g all but group g.
     shuffled : Scores
-        Everything, of activity half a recording off.
+        The same, of activity half a recording off.
     units : ndarray (n,) int64
         Of the recording.
     """
@@ -57,36 +57,38 @@ def explain(
     if len(groups) < 2:
         subsets["without"] = everything  # of a single group nothing is unique to be taken away
     scores = data.scores(subsets, on_progress=on_progress)
-    if len(groups) < 2:
-        scores.error[-1] = scores.total
-    shuffled = data.scores(shuffled=True)
+    shuffled = data.scores(subsets, shuffled=True, on_progress=on_progress)
+    for one in (scores, shuffled) if len(groups) < 2 else ():
+        one.error[-1] = one.total
     return Explained(tuple(groups), scores, shuffled, data.target.units)
 
 
 class Row(NamedTuple):
-    """A line of the table: a region, a group (or ``all``, ``shuffled``), what, and the value."""
+    """A line of the table: a region, a group (or ``all``), what, the value, and its control.
+
+    ``shuffled`` is the same of activity half a recording off.
+    """
 
     region: str
     n_units: int
     group: str
     what: str
     interval: Interval
+    shuffled: Interval
 
 
 def region_rows(found: Explained, regions: Sequence[str]) -> list[Row]:
     """Return the mean over the units of each region, with intervals."""
     rows = []
+    wanted = [("all", "explained", {0: 1.0})]
+    for g, group in enumerate(found.groups):
+        wanted += [(group, what, weights) for what, weights in found.weights(g).items()]
     for region, places in of_regions(regions, found.units).items():
-        n = len(places)
-        everything = mean_interval(found.scores, {0: 1.0}, places)
-        control = mean_interval(found.shuffled, {0: 1.0}, places)
-        rows.append(Row(region, n, "all", "explained", everything))
-        rows.append(Row(region, n, "shuffled", "explained", control))
-        for g, group in enumerate(found.groups):
-            rows += [
-                Row(region, n, group, what, mean_interval(found.scores, weights, places))
-                for what, weights in found.weights(g).items()
+        for group, what, weights in wanted:
+            both = [
+                mean_interval(scores, weights, places) for scores in (found.scores, found.shuffled)
             ]
+            rows.append(Row(region, len(places), group, what, *both))
     return rows
 
 
@@ -99,10 +101,12 @@ def unit_table(
     columns: list[Floats] = [*everything, found.shuffled.explained[0]]
     for g, group in enumerate(found.groups):
         weights = found.weights(g)
-        unique = unit_intervals(found.scores, weights["unique"])
-        shared = found.scores.explained
-        columns += [*unique, sum(w * shared[s] for s, w in weights["shared"].items())]
-        heads += [f"{group} unique", f"{group} low", f"{group} high", f"{group} shared"]
+        columns += unit_intervals(found.scores, weights["unique"])
+        for scores, what in ((found.shuffled, "unique"), (found.scores, "shared")):
+            columns.append(
+                np.asarray(sum(w * scores.explained[s] for s, w in weights[what].items()))
+            )
+        heads += [f"{group} {what}" for what in ("unique", "low", "high", "shuffled", "shared")]
     lines: list[list[str | float]] = [
         [units[unit], regions[unit], *(float(column[i]) for column in columns)]
         for i, unit in enumerate(found.units.tolist())

@@ -31,7 +31,7 @@ def _pyplot() -> Any:
 
 
 def draw_regions(path: Path, rows: Sequence[Row], title: str) -> None:
-    """Draw what each group alone can explain of each region, and everything beside a control."""
+    """Draw what only each group explains of each region, and everything, beside their controls."""
     pyplot = _pyplot()
     regions = list(dict.fromkeys(row.region for row in rows))
     groups = list(dict.fromkeys(row.group for row in rows if row.what == "unique"))
@@ -40,18 +40,24 @@ def draw_regions(path: Path, rows: Sequence[Row], title: str) -> None:
     )
     for one, region in zip(axes[0], regions, strict=True):
         mine = {(row.group, row.what): row for row in rows if row.region == region}
-        bars = [("all", "explained", "0.25"), ("shuffled", "explained", "0.7")]
+        bars = [("all", "explained", "0.25")]
         bars += [(group, "unique", f"C{g}") for g, group in enumerate(groups)]
         for i, (group, what, colour) in enumerate(bars):
-            value, low, high = mine[group, what].interval
-            one.bar(i, value, color=colour, width=0.75)
+            row = mine[group, what]
+            value, low, high = row.interval
+            one.bar(i, value, color=colour, width=0.7)
             one.plot([i, i], [low, high], color="black", linewidth=1)
-        names = ["everything", "shuffled", *groups]
+            value, low, high = row.shuffled
+            one.plot([i + 0.25, i + 0.25], [low, high], color="0.55", linewidth=1)
+            one.plot(
+                i + 0.25, value, "D", color="0.4", markersize=5, markeredgecolor="white", zorder=5
+            )
+        names = ["everything", *groups]
         one.set_xticks(range(len(bars)), names, rotation=60, ha="right", fontsize=8)
         one.axhline(0, color="black", linewidth=0.6)
         one.set_title(f"{region}\n{mine['all', 'explained'].n_units} units", fontsize=9)
         one.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("variance explained\n(groups: unique)", fontsize=9)
+    axes[0, 0].set_ylabel("variance explained\n(groups: unique; ◆: shuffled)", fontsize=9)
     _finish(figure, path, title)
 
 

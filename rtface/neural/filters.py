@@ -1,8 +1,8 @@
 """From numbers of frames to what a linear model sees: causal, by time, the same live and later.
 
-Each number is scaled, held over short gaps, and followed by leaky averages of several time
-constants. A weighted sum of those is a kernel over the past; a new frame costs the same however
-long the kernel is, and a lost frame is a longer step and nothing else.
+Each number is followed by leaky averages of several time constants. A weighted sum of those is a
+kernel over the past; a new frame costs the same however long the kernel is, and a lost frame is a
+longer step and nothing else.
 """
 
 from __future__ import annotations
@@ -16,41 +16,6 @@ from rtface.types import Float32Array
 
 #: time constants of the averages, s; 0 is the frame itself
 TAUS_S = (0.0, 0.05, 0.15, 0.5, 1.5)
-#: for how long a number that is not known is taken to be what it was, s; then it is its mean
-HOLD_S = 0.5
-
-
-class Scaler:
-    """Scales the numbers of frames, in order, and fills what is not known.
-
-    Parameters
-    ----------
-    mean, std : ndarray (F,)
-        Of each number.
-    hold_s : float
-    """
-
-    def __init__(self, mean: Floats, std: Floats, hold_s: float = HOLD_S) -> None:
-        self._mean = np.asarray(mean, np.float32)
-        self._scale = (1 / np.asarray(std)).astype(np.float32)
-        self._hold_ns = round(hold_s * 1e9)
-        self._seen_ns = np.full(len(self._mean), -(2**62), np.int64)
-        self._last = np.zeros(len(self._mean), np.float32)
-        self._out = np.zeros(len(self._mean), np.float32)
-
-    def __call__(self, t_ns: int, x: Float32Array) -> Float32Array:
-        """Return (F,) float32 without NaN; overwritten by the next call."""
-        known = np.isfinite(x)
-        if known.all():
-            np.subtract(x, self._mean, out=self._last)
-            self._last *= self._scale
-            self._seen_ns.fill(t_ns)
-            return self._last
-        self._last[known] = (x[known] - self._mean[known]) * self._scale[known]
-        self._seen_ns[known] = t_ns
-        np.copyto(self._out, self._last)
-        self._out[t_ns - self._seen_ns > self._hold_ns] = 0
-        return self._out
 
 
 class FilterBank:

@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtface.neural.activity import BLOCK, Activity, Floats, Ints, Moments, moments
+from rtface.neural.activity import BLOCK, Activity, Floats, Ints, moments
 from rtface.neural.behaviour import Behaviour, check_overlap
 from rtface.neural.components import components
 from rtface.neural.crossvalidate import Progress, Target
-from rtface.neural.design import scaling
 from rtface.neural.fit import Settings
 from rtface.neural.model import Common, Keypoints, even
 from rtface.neural.network import read_network
 from rtface.neural.sampling import MOST_PERIODS
+from rtface.neural.scaling import scaling
 from rtface.types import Float32Array, UserError
 
 #: fewer samples than this are no ten stretches
@@ -23,15 +23,16 @@ LEAST_SAMPLES = 250
 
 
 class FittedKeypoints(NamedTuple):
-    """A network, its readout (C, n), its units and theirs, and how well it does where judged.
+    """A network, its readout (C, n), what it was fitted to (T,), and how well it does where judged.
 
-    ``components`` is the variance explained of all its targets together, ``units`` of each unit.
+    ``components`` is the variance explained of all its targets together, ``explained`` of each
+    unit (n,).
     """
 
     model: Keypoints
     readout: Float32Array
-    units: Ints
-    moments: Moments
+    target: Target
+    times_s: Floats
     components: float
     explained: Float32Array
 
@@ -70,12 +71,12 @@ def fit_keypoints(
     except ImportError:
         raise UserError('training needs PyTorch; pip install "rtface[train]"') from None
     check_overlap(behaviour, activity)
-    mean, std = scaling(behaviour)
+    scaled_by = scaling(behaviour)
     ahead = train.TAPS // 2 if ahead is None else ahead
     period_ns = int(np.median(np.diff(behaviour.t_ns)))
     names = tuple(f"component{i}" for i in range(count))
     lag_s = ahead * period_ns * 1e-9 + settings.patience_s
-    common = Common(behaviour.columns, mean, std, names, lag_s, masks)
+    common = Common(behaviour.columns, scaled_by, names, lag_s, masks)
     x, frames = even(behaviour, common, period_ns)
     known = np.isfinite(behaviour.times_s)
     x_times_s = np.interp(np.arange(len(x)), frames[known], behaviour.times_s[known])
@@ -113,8 +114,8 @@ def fit_keypoints(
     return FittedKeypoints(
         Keypoints(common, network, period_ns),
         np.ascontiguousarray(found.directions.T),
-        units,
-        known_units,
+        target,
+        read_s,
         outcome.explained,
         explained,
     )

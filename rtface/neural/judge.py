@@ -1,4 +1,4 @@
-"""How well a fitted model does on a recording: that it was fitted to, or better another part."""
+"""How well a model does on a recording: that it was fitted to, or better another part."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from rtface.neural.activity import BLOCK, Activity, moments
 from rtface.neural.behaviour import Behaviour
 from rtface.neural.bundle import Bundle
 from rtface.neural.crossvalidate import Scores
-from rtface.neural.model import Linear
+from rtface.neural.fit import Settings, data_of
+from rtface.neural.model import Linear, Model
 from rtface.neural.sampling import meet_planes
+from rtface.neural.scores import Data
 from rtface.neural.splits import CHUNKS_OF_A_FOLD, N_FOLDS
 from rtface.types import Float32Array, UserError
 
@@ -61,6 +63,23 @@ def judge(
             # about the mean that the model was fitted to, which is 0 here
             total[:, some] = np.add.reduceat(y**2, starts, axis=0)
     return Scores(error, total)
+
+
+def of_outputs(
+    model: Model, behaviour: Behaviour, activity: Activity, settings: Settings
+) -> list[Data]:
+    """Return a model's outputs as inputs that units of each plane are to be explained by.
+
+    Of weights that say nothing of this recording's units: that is what they are worth here.
+    """
+    predicted = model.run(behaviour)
+    found = []
+    for units, meeting in meet_planes(behaviour, activity, model.common.lag_s):
+        rows = _at(predicted, meeting.first, meeting.last, isinstance(model, Linear))
+        size = rows.std(0)
+        rows = (rows - rows.mean(0)) / np.where(size > 0, size, 1)
+        found.append(data_of(rows, units, meeting, activity, settings))
+    return found
 
 
 def _at(predicted: Float32Array, first: np.ndarray, last: np.ndarray, mean: bool) -> Float32Array:

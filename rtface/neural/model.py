@@ -7,11 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rtface.neural.activity import Floats, Ints
+from rtface.neural.activity import Ints
 from rtface.neural.behaviour import Behaviour
 from rtface.neural.columns import Column
-from rtface.neural.filters import FilterBank, Scaler
+from rtface.neural.filters import FilterBank
 from rtface.neural.network import Network
+from rtface.neural.scaling import Scaler, Scaling
 from rtface.types import Float32Array, UserError
 
 #: a network stretches time by so much at most, as a part
@@ -37,8 +38,8 @@ class Common:
     ----------
     columns : tuple of Column
         What it sees, in this order.
-    mean, std : ndarray (F,)
-        They are scaled by these.
+    scaling : Scaling
+        How they are scaled, and guessed where they are not known.
     outputs : tuple of str
         Names of what it predicts.
     lag_s : float
@@ -48,8 +49,7 @@ class Common:
     """
 
     columns: tuple[Column, ...]
-    mean: Floats
-    std: Floats
+    scaling: Scaling
     outputs: tuple[str, ...]
     lag_s: float
     masks: str | None
@@ -83,7 +83,7 @@ class Linear:
 
 class _LinearStream:
     def __init__(self, model: Linear) -> None:
-        self._scale = Scaler(model.common.mean, model.common.std)
+        self._scale = Scaler(model.common.scaling)
         self._bank = FilterBank(len(model.common.columns), model.taus_s)
         self._weights, self._bias = np.ascontiguousarray(model.weights), model.bias
         self._out = np.zeros(len(model.bias), np.float32)
@@ -137,7 +137,7 @@ class _NetworkStream:
     """Keeps the mixed samples of the last K frames; each new one costs one window of kernels."""
 
     def __init__(self, model: Keypoints) -> None:
-        self._scale = Scaler(model.common.mean, model.common.std)
+        self._scale = Scaler(model.common.scaling)
         self._network, self._period_ns = model.network, model.period_ns
         taps, width = model.network.taps, model.network.mix.shape[1]
         # every sample stands twice, so that the last K are always in one piece
@@ -177,7 +177,7 @@ def even(behaviour: Behaviour, common: Common, period_ns: int) -> tuple[Float32A
 
     Lost frames are the frame before again, as many as the network remembers at most.
     """
-    scale = Scaler(common.mean, common.std)
+    scale = Scaler(common.scaling)
     scaled = np.stack(
         [
             scale(t_ns, x).copy()

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rtface.neural import figures
-from rtface.neural.activity import Activity, Floats
+from rtface.neural.activity import Activity, Floats, Ints
 from rtface.neural.behaviour import Behaviour
-from rtface.neural.crossvalidate import held_out
+from rtface.neural.crossvalidate import Scores, held_out
 from rtface.neural.explain import Explained, Row, region_rows, unit_table
 from rtface.neural.filters import kernel
 from rtface.neural.fit import Prepared, Settings
-from rtface.neural.scores import Interval
+from rtface.neural.scores import Interval, Peers, unit_intervals
 from rtface.types import UserError
 
 #: units that are looked at one by one
@@ -33,7 +33,7 @@ def write_report(
     behaviour: Behaviour,
     activity: Activity,
     settings: Settings,
-    possible: Floats,
+    possible: Peers,
 ) -> list[Row]:
     """Write ``report.md``, ``regions.csv``, ``units.csv`` and three pictures; return the rows.
 
@@ -42,11 +42,13 @@ def write_report(
     rows = region_rows(found, activity.regions)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        heads = ["region", "units", "group", "what", "value", "low", "high"]
+        heads = ["region", "units", "group", "what", *("value", "low", "high")]
+        heads += ["shuffled", "shuffled low", "shuffled high"]
         _table(folder / "regions.csv", heads, [_cells(row) for row in rows])
         heads, lines = unit_table(found, activity.units, activity.regions)
-        every = [[*line, float(p)] for line, p in zip(lines, possible, strict=True)]
-        _table(folder / "units.csv", [*heads, "peers"], every)
+        pairs = np.stack(possible, 1).tolist()
+        every = [[*line, *pair] for line, pair in zip(lines, pairs, strict=True)]
+        _table(folder / "units.csv", [*heads, "peers", "peers shuffled"], every)
         figures.draw_regions(folder / "regions.png", rows, title)
         _look(folder, prepared, behaviour, activity, settings)
         page = _page(title, rows, possible, found, activity, settings)
@@ -67,7 +69,7 @@ def _look(
     data = prepared.data
     step = -(-len(data.target.units) // LOOKED_AT)
     few = data.target._replace(units=data.target.units[::step])
-    seen = held_out(data.x, few, data.times_s, data.split, data.gap_s)
+    seen = held_out(data.x, few, data.split)
     first = data.split.chunk[seen.rows] == data.split.chunk[seen.rows[0]]  # one stretch of time
     figures.draw_raster(
         folder / "raster.png",
@@ -96,28 +98,44 @@ def summary(rows: Sequence[Row]) -> list[tuple[str, str, str, str]]:
         mine = [row for row in rows if row.region == region]
         by_group = {row.group: row.interval for row in mine if row.what == "unique"}
         order = sorted(by_group, key=lambda group: -float(by_group[group].value))
-        everything = next(row.interval for row in mine if row.group == "all")
-        control = next(row.interval for row in mine if row.group == "shuffled")
-        unique = ", ".join(f"{group} {by_group[group].value:.3f}" for group in order)
-        lines.append((f"{region} ({mine[0].n_units})", said(everything), said(control), unique))
+        control = {row.group: row.shuffled for row in mine if row.what == "unique"}
+        unique = ", ".join(
+            f"{group} {_three(by_group[group].value)} ({_three(control[group].value)})"
+            for group in order
+        )
+        everything = next(row for row in mine if row.group == "all")
+        both = said(everything.interval), said(everything.shuffled)
+        lines.append((f"{region} ({mine[0].n_units})", *both, unique))
     return lines
 
 
 def said(interval: Interval) -> str:
     """Return a value with its interval."""
-    return f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{_three(interval.value)} [{_three(interval.low)}, {_three(interval.high)}]"
+
+
+def _three(value: Floats | float) -> str:
+    """Return a number with three digits, and no sign at 0."""
+    return f"{round(float(value), 3) + 0.0:.3f}"
+
+
+def said_of_peers(possible: Peers) -> str:
+    """Return what peers explain, beside the control."""
+    known = np.isfinite(possible.explained)
+    if not known.any():
+        return "there are no peers"
+    explained, shuffled = (float(one[known].mean()) for one in possible)
+    return f"peers explain {_three(explained)}, shuffled {_three(shuffled)}"
 
 
 def _page(
     title: str,
     rows: Sequence[Row],
-    possible: Floats,
+    possible: Peers,
     found: Explained,
     activity: Activity,
     settings: Settings,
 ) -> str:
-    known = possible[np.isfinite(possible)]
-    peers = f"{known.mean():.3f}" if len(known) else "unknown"
     lines = "\n".join(f"| {' | '.join(one)} |" for one in summary(rows))
     sure = float(np.mean(found.scores.explained[0] > 0.01))
     return f"""# {title}
@@ -125,10 +143,10 @@ def _page(
 {len(found.units)} units, {len(activity.times_s)} samples of {activity.width_s:.3g} s, ridge on
 {", ".join(found.groups)}, {settings.n_folds} folds in time with gaps of {settings.gap_s:g} s.
 Mean variance explained {found.scores.explained[0].mean():.3f}, of shuffled activity
-{found.shuffled.explained[0].mean():.3f}; peers explain {peers}.
+{_three(found.shuffled.explained[0].mean())}; {said_of_peers(possible)}.
 Of {100 * sure:.0f} % of units more than 0.01 is explained.
 
-| region (units) | explained [95 %] | shuffled [95 %] | unique, largest first |
+| region (units) | explained [95 %] | shuffled [95 %] | unique, largest first (shuffled) |
 |---|---|---|---|
 {lines}
 
@@ -138,14 +156,49 @@ Of {100 * sure:.0f} % of units more than 0.01 is explained.
 
 ![kernels](kernels.png)
 
-Unique: what a model loses without the group. Intervals are of stretches of time drawn again. All
+Unique: what a model loses without the group. Shuffled: the same of activity half the recording off,
+which has to be 0. Intervals are of stretches of time drawn again. All
 of it of time that was not learned from. `regions.csv` and `units.csv` have every number, also what
 groups explain alone and share with others.
 """
 
 
+def unit_columns(
+    scores: Scores, shuffled: Scores, places: Ints | slice = slice(None), peers: Peers | None = None
+) -> dict[str, Floats]:
+    """Return columns of units for ``write_units``: scores, intervals, controls."""
+    columns = dict(
+        zip(("explained", "low", "high"), unit_intervals(scores, {0: 1.0}, places), strict=True)
+    )
+    columns["shuffled"] = shuffled.explained[0][places]
+    if peers is not None:
+        columns |= {"peers": peers.explained, "peers shuffled": peers.shuffled}
+    return columns
+
+
+def write_units(
+    path: Path, activity: Activity, parts: Sequence[tuple[Ints, Mapping[str, Floats]]]
+) -> None:
+    """Write a table of units: of each part which they are (n,), and columns (n,) of them.
+
+    Raises
+    ------
+    UserError
+        The disk refuses.
+    """
+    lines = [
+        [activity.units[unit], activity.regions[unit], *(float(one[i]) for one in columns.values())]
+        for units, columns in parts
+        for i, unit in enumerate(units.tolist())
+    ]
+    try:
+        _table(path, ["unit", "region", *parts[0][1]], lines)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
 def _cells(row: Row) -> list[Any]:
-    values = [f"{float(one):.5f}" for one in row.interval]
+    values = [f"{float(one):.5f}" for one in (*row.interval, *row.shuffled)]
     return [row.region, row.n_units, row.group, row.what, *values]
 
 

@@ -17,6 +17,8 @@ from rtface.types import Float32Array
 DRAWS = 500
 #: components of half of the units that explain the other half
 PEERS = 64
+#: where peers explain less than this, there is nothing to be a part of
+LEAST_POSSIBLE = 0.002
 
 
 class Interval(NamedTuple):
@@ -36,14 +38,12 @@ class Data(NamedTuple):
     target : Target
     times_s : ndarray (R,)
     split : Split
-    gap_s : float
     """
 
     x: Float32Array
     target: Target
     times_s: Floats
     split: Split
-    gap_s: float
 
     def scores(
         self,
@@ -57,9 +57,7 @@ class Data(NamedTuple):
         return crossvalidate(
             self.x,
             self.target,
-            self.times_s,
             self.split,
-            self.gap_s,
             subsets,
             rank,
             len(self.x) // 2 if shuffled else 0,
@@ -98,6 +96,14 @@ def mean_interval(
     return Interval(value, low, high)
 
 
+def together(scores: Scores) -> Interval:
+    """Return the variance of all targets together that subset 0 explains: large ones count more."""
+    error, total = scores.error[0].sum(1, dtype=np.float64), scores.total.sum(1, dtype=np.float64)
+    times = draws(len(total))
+    low, high = np.percentile(1 - (times @ error) / (times @ total), (2.5, 97.5))
+    return Interval(np.asarray(1 - error.sum() / total.sum()), low, high)
+
+
 def unit_intervals(
     scores: Scores, weights: Mapping[int, float], units: Ints | slice = slice(None)
 ) -> Interval:
@@ -122,14 +128,17 @@ def _combined(scores: Scores, weights: Mapping[int, float], units: Ints | slice)
     )
 
 
+class Peers(NamedTuple):
+    """How much of each unit (n,) its peers explain, and of shuffled activity; NaN: has none."""
+
+    explained: Floats
+    shuffled: Floats
+
+
 def peers(
-    target: Target,
-    times_s: Floats,
-    split: Split,
-    gap_s: float,
-    on_progress: Progress = lambda _done, _total: None,
-) -> Floats:
-    """Return (n,): how much of each unit is explained by the units of the other half.
+    target: Target, split: Split, on_progress: Progress = lambda _done, _total: None
+) -> Peers:
+    """Return how much of each unit is explained by the units of the other half.
 
     What all of them share is what a model could explain; what is each unit's own is not. Needs
     many units: with few, less is found than there is.
@@ -137,7 +146,7 @@ def peers(
     n = len(target.units)
     order = np.random.default_rng(0).permutation(n)
     halves = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
-    found = np.full(n, np.nan)
+    found = Peers(np.full(n, np.nan), np.full(n, np.nan))
     if not len(halves[0]):
         return found
     count = min(PEERS, min(int(fold.train.sum()) for fold in split.folds) // 4)
@@ -145,18 +154,21 @@ def peers(
         seen = components(target._replace(units=target.units[one]), count)
         judged = target._replace(units=target.units[other])
         every = {"peers": np.ones(seen.traces.shape[1], bool)}
-        scores = crossvalidate(
-            seen.traces, judged, times_s, split, gap_s, every, on_progress=on_progress
-        )
-        found[other] = scores.explained[0]
+        for into, shift in zip(found, (0, len(seen.traces) // 2), strict=True):
+            scores = crossvalidate(
+                seen.traces, judged, split, every, shift=shift, on_progress=on_progress
+            )
+            into[other] = scores.explained[0]
     return found
 
 
 def share(explained: Floats, possible: Floats) -> float:
     """Return which part of what was possible is explained, over all units; NaN if nothing was."""
     known = np.isfinite(possible)
-    total = float(np.maximum(possible[known], 0).sum())
-    return float(explained[known].sum()) / total if total > 0 else float("nan")
+    total = np.maximum(possible[known], 0)
+    if not total.size or total.mean() < LEAST_POSSIBLE:
+        return float("nan")
+    return float(explained[known].sum()) / float(total.sum())
 
 
 def of_regions(regions: Sequence[str], units: Ints) -> dict[str, Ints]:

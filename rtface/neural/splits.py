@@ -17,19 +17,36 @@ Bools = npt.NDArray[np.bool_]
 
 
 class Fold(NamedTuple):
-    """Rows to learn from, rows among them to choose by, and rows to judge by: (R,) bool each."""
+    """Rows to learn from and rows to judge by, (R,) bool each.
+
+    Attributes
+    ----------
+    train, test : ndarray (R,) bool
+    inner : tuple of Fold
+        Folds of ``train`` alone: what is chosen by them has not seen ``test``.
+    """
 
     train: Bools
-    choose: Bools
     test: Bools
+    inner: tuple[Fold, ...] = ()
 
 
 class Split(NamedTuple):
-    """Folds, and the stretch of time (a block) that each row is in."""
+    """Folds, and the stretch of time (a block) that each row is in.
+
+    Attributes
+    ----------
+    folds : list of Fold
+    chunk : ndarray (R,) int64
+    n_chunks : int
+    starts : ndarray (K,) int64
+        Where pieces begin whose rows are in the same sets of all folds.
+    """
 
     folds: list[Fold]
     chunk: Ints
     n_chunks: int
+    starts: Ints
 
 
 def split(
@@ -40,8 +57,8 @@ def split(
 ) -> Split:
     """Return folds of interleaved stretches of time.
 
-    ``train`` has neither the rows that are judged nor those within ``gap_s`` of them; ``choose``
-    is a part of ``train``, and what is learned to choose by has to keep the same distance from it.
+    What is learned from has neither the rows that are judged nor those within ``gap_s`` of them;
+    inner folds keep the same distance from each other, and all from what their fold is judged by.
 
     Raises
     ------
@@ -50,32 +67,30 @@ def split(
     """
     n_chunks = n_folds * per_fold
     chunk = np.arange(len(times_s)) * n_chunks // max(1, len(times_s))
-    folds = []
-    for fold in range(n_folds if len(times_s) >= 4 * n_chunks and n_folds > 2 else 0):
-        test = chunk % n_folds == fold
-        train = ~test & ~_near(times_s, chunk, test, gap_s)
-        other = (fold + 1 + n_folds // 2) % n_folds
-        folds.append(Fold(train, train & (chunk % n_folds == other), test))
-    made = Split(folds, chunk, n_chunks)
-    enough = [min(apart(made, f, times_s, gap_s).sum(), f.choose.sum()) > n_chunks for f in folds]
-    if not folds or not all(enough):
+    folds, starts = [], np.zeros(1, np.int64)
+    if len(times_s) >= 4 * n_chunks and n_folds > 2:
+        tests = [chunk % n_folds == k for k in range(n_folds)]
+        nears = [_near(times_s, chunk, test, gap_s) for test in tests]
+        for k, test in enumerate(tests):
+            inner = tuple(
+                Fold(~nears[k] & ~nears[c], tests[c] & ~nears[k]) for c in range(n_folds) if c != k
+            )
+            folds.append(Fold(~nears[k], test, inner))
+        changes = np.any([np.diff(one, prepend=~one[:1]) for one in (*tests, *nears)], axis=0)
+        starts = np.flatnonzero(changes | (np.diff(chunk, prepend=-1) > 0))
+    inner_folds = [one for fold in folds for one in fold.inner]
+    if not folds or any(min(f.train.sum(), f.test.sum()) <= n_chunks for f in inner_folds):
         raise UserError(
             f"{len(times_s)} samples in {times_s[-1] - times_s[0]:.0f} s are too few for "
             f"{n_chunks} stretches with gaps of {gap_s:g} s; record longer, or take fewer folds "
             "(3 at least) or a smaller gap_s"
         )
-    return made
-
-
-def apart(split: Split, fold: Fold, times_s: Floats, gap_s: float = GAP_S) -> Bools:
-    """Return the rows to learn from when ``fold.choose`` is what is judged."""
-    near = _near(times_s, split.chunk, fold.choose, gap_s)
-    return fold.train & ~fold.choose & ~near
+    return Split(folds, chunk, n_chunks, starts)
 
 
 def _near(times_s: Floats, chunk: Ints, judged: Bools, gap_s: float) -> Bools:
     """Return which rows (R,) are in a judged stretch of time, or within a gap of it."""
-    near = np.zeros(len(times_s), bool)
+    near = judged.copy()
     for one in np.unique(chunk[judged]):
         inside = times_s[judged & (chunk == one)]
         near |= (times_s > inside[0] - gap_s) & (times_s < inside[-1] + gap_s)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rtface.neural.activity import Activity
 from rtface.neural.readers import arrays, kilosort, suite2p
+from rtface.neural.readers.frames import Clock
 from rtface.types import UserError
 
 __all__ = ["read_activity"]
@@ -22,7 +23,7 @@ def read_activity(
     regions: Path | None = None,
     bin_s: float = 0.05,
     signal: str = "spks",
-    edges_s: arrays.Floats | None = None,
+    clock: Clock | None = None,
 ) -> Activity:
     """Return the neural activity in a file or folder.
 
@@ -37,8 +38,8 @@ def read_activity(
         Spikes are counted in bins of this length, s.
     signal : str
         Of Suite2p: ``spks`` or ``F``.
-    edges_s : ndarray, optional
-        Of Suite2p, instead of ``times``: when the microscope began each frame, s.
+    clock : Clock, optional
+        Instead of ``times``: when the microscope began each frame.
 
     Raises
     ------
@@ -48,20 +49,22 @@ def read_activity(
     if not path.exists():
         raise UserError(f"{path}: does not exist")
     labels = arrays.labels(regions) if regions else None
+    clock = clock or Clock()
+    spikes = path.is_dir() and (path / "spike_times.npy").exists()
+    if (spikes or path.suffix == ".nwb") and (times or clock):
+        raise UserError(f"{path}: has its own times; leave out times, frame_clock and tiff")
     try:
-        if path.is_dir() and (path / "spike_times.npy").exists():
+        if spikes:
             return kilosort.read(path, bin_s, labels)
+        given = arrays.vector(times) if times else None
         if path.is_dir():
-            given = arrays.vector(times) if times else None
-            return suite2p.read(path, signal, given, edges_s, labels)
+            return suite2p.read(path, signal, given, clock, labels)
         if path.suffix == ".nwb":
             from rtface.neural.readers import nwb
 
             return nwb.read(path, bin_s, labels)
         if path.suffix == ".npy":
-            if times is None:
-                raise UserError(f"{path}: has no times; name a file of them with times")
-            return arrays.read(path, arrays.vector(times), labels)
+            return arrays.read(path, given, clock, labels)
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     raise UserError(f"{path}: is of no known kind; rtface reads {KINDS}")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtface.neural.activity import Activity, make_activity
+from rtface.neural.readers.frames import Clock, volumes
 from rtface.types import UserError
 
 Floats = npt.NDArray[np.float64]
@@ -43,6 +44,18 @@ def labels(path: Path) -> list[str]:
         raise UserError(f"{path}: cannot be read ({error})") from None
 
 
-def read(path: Path, times_s: Floats, regions: Sequence[str] | None) -> Activity:
-    """Return the activity in a ``.npy`` file (neurons x time)."""
-    return make_activity(table(path), times_s, str(path), regions=regions)
+def read(
+    path: Path, times_s: Floats | None, clock: Clock, regions: Sequence[str] | None
+) -> Activity:
+    """Return the activity in a ``.npy`` file (neurons x time) of one plane."""
+    values = table(path)
+    if times_s is None and not clock:
+        raise UserError(f"{path}: has no times; name a file of them with times, or frame_clock")
+    if clock and values.ndim == 2:
+        n, t = values.shape
+        counts = [len(one) for one in clock if one is not None]
+        if n in counts and t not in counts:
+            raise UserError(f"{path}: is time x neurons; save its transpose, neurons x time")
+        of_clock, _ = volumes(str(path), clock, t, 1)
+        times_s = of_clock if times_s is None else times_s
+    return make_activity(values, [] if times_s is None else times_s, str(path), regions=regions)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rtface.neural.activity import Activity, Ints, make_activity
 from rtface.neural.readers.arrays import Floats, table
+from rtface.neural.readers.frames import Clock, volumes
 from rtface.types import UserError
 
 
@@ -48,7 +49,7 @@ def read(
     folder: Path,
     signal: str,
     times_s: Floats | None,
-    edges_s: Floats | None,
+    clock: Clock,
     regions: Sequence[str] | None,
 ) -> Activity:
     """Return the cells of a folder of Suite2p.
@@ -61,8 +62,8 @@ def read(
         ``spks`` or ``F``.
     times_s : ndarray (T,), optional
         Of each frame (of each volume), s.
-    edges_s : ndarray, optional
-        When the microscope began each frame of any plane, s; instead of ``times_s``.
+    clock : Clock
+        Of its frames, instead of ``times_s``.
     regions : sequence of str, optional
         One per cell that is kept.
 
@@ -71,37 +72,40 @@ def read(
     UserError
         Files are missing, or times and frames do not agree in number.
     """
-    folders = [folder]
+    numbered = {0: folder}
     if not (folder / f"{signal}.npy").exists():
-        folders = sorted(
-            (one for one in folder.glob("plane*") if one.name.removeprefix("plane").isdecimal()),
-            key=lambda one: int(one.name.removeprefix("plane")),
-        )
-    if not folders:
+        names = {one: one.name.removeprefix("plane") for one in folder.glob("plane*")}
+        numbered = {int(name): one for one, name in names.items() if name.isdecimal()}
+    # a plane that has no cells (that of the flyback) takes its time nevertheless
+    n_planes = max(numbered, default=-1) + 1
+    numbers = [p for p in sorted(numbered) if (numbered[p] / f"{signal}.npy").exists()]
+    if not numbers:
         raise UserError(f"{folder}: has neither {signal}.npy nor plane0; is no folder of Suite2p")
-    planes = [_plane(one, signal) for one in folders]
-    n_planes, t = len(planes), min(values.shape[1] for values, _ in planes)
+    planes = [_plane(numbered[p], signal) for p in numbers]
+    t = min(values.shape[1] for values, _ in planes)
     if max(values.shape[1] for values, _ in planes) - t > 1:
         raise UserError(f"{folder}: its planes differ by more than one frame")
     late_s: Floats
-    if edges_s is not None:
-        times_s, late_s = _of_edges(folder, edges_s, t, n_planes)
-    elif times_s is None:
-        raise UserError(f"{folder}: has no times; give times, or frame_clock and line")
-    else:
-        period_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
+    if clock:
+        of_clock, late_s = volumes(str(folder), clock, t, n_planes)
+        when_s = of_clock if times_s is None else times_s
+    elif times_s is not None:
+        when_s = times_s
+        period_s = float(np.median(np.diff(when_s))) if len(when_s) > 1 else 0.0
         late_s = np.arange(n_planes) * period_s / n_planes
+    else:
+        raise UserError(f"{folder}: has no times; give times, frame_clock and line, or tiff")
     values = Rows([(traces[:, :t], np.flatnonzero(cell)) for traces, cell in planes])
     units = [
         f"{i}" if n_planes == 1 else f"plane{p}.{i}"
-        for p, (_, cell) in enumerate(planes)
+        for p, (_, cell) in zip(numbers, planes, strict=True)
         for i in np.flatnonzero(cell)
     ]
     offsets = np.concatenate(
-        [np.full(int(cell.sum()), late_s[p]) for p, (_, cell) in enumerate(planes)]
+        [np.full(int(cell.sum()), late_s[p]) for p, (_, cell) in zip(numbers, planes, strict=True)]
     )
-    width_s = float(np.median(np.diff(times_s))) / n_planes if len(times_s) > 1 else None
-    return make_activity(values, times_s, str(folder), units, regions, offsets, width_s)
+    width_s = float(np.median(np.diff(when_s))) / n_planes if len(when_s) > 1 else None
+    return make_activity(values, when_s, str(folder), units, regions, offsets, width_s)
 
 
 def _plane(folder: Path, signal: str) -> tuple[Any, npt.NDArray[np.bool_]]:
@@ -117,18 +121,3 @@ def _plane(folder: Path, signal: str) -> tuple[Any, npt.NDArray[np.bool_]]:
     if not cell.any():
         raise UserError(f"{path}: says that no ROI is a cell")
     return values, cell
-
-
-def _of_edges(folder: Path, edges_s: Floats, t: int, n_planes: int) -> tuple[Floats, Floats]:
-    """Return times of volumes, and how late each plane is; the counts have to agree."""
-    expected, found = t * n_planes, len(edges_s)
-    # the clock may tick on while the last volume is not saved, and no longer
-    if not expected <= found <= expected + n_planes:
-        raise UserError(
-            f"{folder}: has {t} frames of {n_planes} planes, and the frame clock {found} edges, "
-            f"not {expected}; is it the clock of this recording?"
-        )
-    begins = edges_s[:expected].reshape(t, n_planes)
-    frame_s = float(np.median(np.diff(edges_s)))
-    late_s = np.median(begins - begins[:, :1], axis=0)
-    return begins[:, 0] + frame_s / 2, late_s
