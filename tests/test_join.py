@@ -31,7 +31,7 @@ def rigs(folder: Path, *texts: str) -> list[tuple[Path, Rig]]:
 
 
 def test_one_file_is_as_it_is(tmp_path: Path) -> None:
-    ((path, rig),) = rigs(tmp_path, FACE + '[record]\nfolder = "rec"\nstart = "line"\n')
+    ((path, rig),) = rigs(tmp_path, BODY + '[record]\nfolder = "rec"\nstart = "line"\n')
     assert join_rigs([(path, rig)]) is rig
 
 
