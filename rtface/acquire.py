@@ -89,7 +89,7 @@ def run(line: child.Line) -> None:
     job = line.job
     rig, wake = parse_rig(job["rig"], "rig"), Wake(job["wake"])
     if rig.engine.fast_cores:  # before the camera's driver starts its threads
-        take_fast_cores()
+        take_fast_cores(rig.busy_threads)
     camera = open_camera(job["camera"], rig.camera[job["camera"]])
     try:
         ring = FrameRingWriter(job["camera"], camera.info, rig.ring.frames_s, job["session"])

@@ -157,6 +157,11 @@ class Rig(ClosedLoop):
                 )
         return self
 
+    @property
+    def busy_threads(self) -> int:
+        """How many threads have something to do with every frame: cameras and their trackers."""
+        return len(self.camera) * (1 + self.engine.threads)
+
     def data_port(self, camera: str) -> int:
         """Return the TCP port on which ``camera`` is published."""
         return self.stream.data_port + 2 * list(self.camera).index(camera)

@@ -10,8 +10,6 @@ from pathlib import Path
 DEVICES = Path("/sys/devices")
 #: of the fastest core's capacity: what counts as fast (ARM's middle cores have 0.3 to 0.6)
 FAST = 0.75
-#: camera and tracker want a core each
-LEAST_CORES = 2
 
 
 def fast_cores(devices: Path = DEVICES) -> set[int]:
@@ -33,21 +31,21 @@ def fast_cores(devices: Path = DEVICES) -> set[int]:
     return fast if len(fast) < len(capacities) else set()
 
 
-def choose(allowed: set[int], fast: set[int]) -> set[int]:
-    """Return the fast cores among those that may be used; empty where they would be too few."""
+def choose(allowed: set[int], fast: set[int], least: int) -> set[int]:
+    """Return the fast cores among those that may be used; empty where they are fewer than that."""
     chosen = allowed & fast
-    return chosen if len(chosen) >= LEAST_CORES and chosen < allowed else set()
+    return chosen if len(chosen) >= least and chosen < allowed else set()
 
 
-def take_fast_cores(devices: Path = DEVICES) -> set[int]:
+def take_fast_cores(least: int, devices: Path = DEVICES) -> set[int]:
     """Keep this thread, and those that it starts from now on, to fast cores; return which.
 
-    Empty: nothing was changed, because all cores are alike, fewer than two are fast, the
+    Empty: nothing was changed, because all cores are alike, fewer than ``least`` are fast, the
     user chose others (``taskset``), or the system cannot (only Linux can).
     """
     if sys.platform != "linux":
         return set()
-    chosen = choose(os.sched_getaffinity(0), fast_cores(devices))
+    chosen = choose(os.sched_getaffinity(0), fast_cores(devices), least)
     if chosen:
         os.sched_setaffinity(0, chosen)
     return chosen

@@ -93,33 +93,35 @@ class StatusLine:
         self._newest = text
 
     def _tell(self) -> None:
-        # ValueError: of a stream that was closed
-        with contextlib.suppress(OSError, ValueError):
-            if self._console.is_terminal:
+        if self._console.is_terminal:
+            with _faults():
                 self._live.start()
-            try:
-                self._tell_all()
-            finally:
-                self._live.stop()
-
-    def _tell_all(self) -> None:
         told, due = "", time.monotonic()
         while True:
             over = self._over  # before looking: what was said until then is told
             self._wake.clear()
-            with contextlib.suppress(queue.Empty):
-                while True:
+            while not self._notes.empty():
+                with _faults():
                     note = self._notes.get_nowait()
                     self._console.print(note, markup=False, highlight=False, soft_wrap=True)
             newest, now = self._newest, time.monotonic()
             if self._console.is_terminal:
-                self._live.update(Text(newest), refresh=True)
+                with _faults():
+                    self._live.update(Text(newest), refresh=True)
             elif newest and newest != told and now >= due:
                 told, due = newest, now + PLAIN_EVERY_S
-                print(newest, file=sys.stderr, flush=True)
+                with _faults():
+                    print(newest, file=sys.stderr, flush=True)
             if over:
-                return
+                break
             self._wake.wait(RENEWED_EVERY_S)
+        with _faults():
+            self._live.stop()
+
+
+def _faults() -> contextlib.suppress:
+    """Let a line be lost that cannot be written now; ValueError: of a stream that was closed."""
+    return contextlib.suppress(OSError, ValueError)
 
 
 def say(text: str) -> None:
@@ -128,5 +130,5 @@ def say(text: str) -> None:
         print(text, flush=True)
     except (OSError, ValueError):
         # what is in the buffer would fail once more when the program ends
-        with contextlib.suppress(OSError, ValueError):
+        with _faults():
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -147,7 +147,7 @@ def run(line: child.Line) -> None:
     bundle = load_bundle(rig.engine.bundle)
     section = rig.engine
     if section.fast_cores:  # before the runtime starts its threads
-        take_fast_cores()
+        take_fast_cores(rig.busy_threads)
     started = start_engine(bundle, section.runtime, section.threads, section.precision, section.gpu)
     frames = child.frames_of(line, camera)
     if frames is None:

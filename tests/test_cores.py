@@ -20,8 +20,7 @@ TAKES = """
 import json, os, sys, threading
 from pathlib import Path
 from rtface import cores
-cores.LEAST_CORES = 1  # this machine may have two
-found = [cores.take_fast_cores(Path(sys.argv[1])), os.sched_getaffinity(0)]
+found = [cores.take_fast_cores(1, Path(sys.argv[1])), os.sched_getaffinity(0)]
 thread = threading.Thread(target=lambda: found.append(os.sched_getaffinity(0)))
 thread.start()
 thread.join()
@@ -59,11 +58,12 @@ def test_the_kernels_files_are_understood(tmp_path: Path) -> None:
 
 
 def test_what_the_user_chose_stays() -> None:
-    assert choose({0, 1, 2, 3}, {0, 1}) == {0, 1}
-    assert choose({0, 1, 2, 3}, set()) == set()
-    assert choose({2, 3}, {0, 1}) == set()  # taskset: slow ones alone
-    assert choose({0, 2, 3}, {0, 1}) == set()  # one is too few for two
-    assert choose({0, 1}, {0, 1, 2}) == set()  # nothing to change
+    assert choose({0, 1, 2, 3}, {0, 1}, 2) == {0, 1}
+    assert choose({0, 1, 2, 3}, set(), 2) == set()
+    assert choose({2, 3}, {0, 1}, 2) == set()  # taskset: slow ones alone
+    assert choose({0, 2, 3}, {0, 1}, 2) == set()  # one is too few for two
+    assert choose({0, 1, 2, 3, 4, 5}, {0, 1}, 4) == set()  # two cameras
+    assert choose({0, 1}, {0, 1, 2}, 2) == set()  # nothing to change
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells and obeys")
@@ -87,15 +87,16 @@ def test_camera_and_tracker_take_them_before_they_start(
     def started(*_: object) -> None:
         raise StartedError
 
-    rig = {"camera": {"cam1": {"kind": "synthetic"}}, "engine": {"fast_cores": wanted}}
+    cameras = {f"cam{n}": {"kind": "synthetic"} for n in (1, 2)}
+    rig = {"camera": cameras, "engine": {"fast_cores": wanted, "threads": 2}}
     line = SimpleNamespace(job={"rig": rig, "camera": "cam1", "wake": None})
     for program, starts in ((acquire, "open_camera"), (track, "start_engine")):
-        taken: list[str] = []
-        monkeypatch.setattr(program, "take_fast_cores", lambda taken=taken: taken.append("taken"))
+        taken: list[int] = []
+        monkeypatch.setattr(program, "take_fast_cores", taken.append)
         monkeypatch.setattr(program, starts, started)
         with pytest.raises(StartedError):
             program.run(line)
-        assert taken == ["taken"] * wanted
+        assert taken == [6] * wanted
 
 
 def test_keeping_warm_is_for_gpus() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import shutil
@@ -366,15 +367,16 @@ def test_the_boards_clock_wraps() -> None:
     assert clock.unwrap_us((start + 4_000_000) % 2**32) == start + 4_000_000  # late news
 
 
-@pytest.mark.parametrize("ppm", [0, 200, -1000, 5000])
-def test_line_times_hold_whatever_the_boards_clock_does(ppm: int) -> None:
-    """Keepalives every 20 ms for half a minute, pulses between them; ceramic resonators are bad."""
+@pytest.mark.parametrize(("ppm", "sway"), [(0, 0), (200, 0), (-1000, 100), (5000, 0), (0, 100)])
+def test_line_times_hold_whatever_the_boards_clock_does(ppm: int, sway: int) -> None:
+    """Keepalives every 20 ms, pulses between them; ceramic resonators go with the temperature."""
     rng, clock, errors = random.Random(1), BoardClock(), []
 
     def board_us(t_ns: float) -> int:
-        return int(7_000_000 + t_ns * (1 + ppm * 1e-6) / 1000)
+        swayed_s = sway * 1e-6 * 60 / math.pi * (1 - math.cos(math.pi * t_ns * 1e-9 / 60))
+        return int(7_000_000 + t_ns * (1 + ppm * 1e-6) / 1000 + 1e6 * swayed_s)
 
-    for k in range(1500):
+    for k in range(9000 if sway else 1500):
         sent_ns = k * 20_000_000
         made_ns = sent_ns + rng.uniform(50e3, 400e3)
         clock.answered(sent_ns, board_us(made_ns), round(made_ns + rng.uniform(50e3, 400e3)))

@@ -219,6 +219,24 @@ def test_the_clocks_before_and_after_a_restart_are_tied_at_the_restart(ppm: floa
         assert abs(step_ns - (true_ns[first] - true_ns[first - 1])) < 0.1 * period_ns
 
 
+def test_restarts_that_follow_each_other_soon() -> None:
+    """A loose cable: a segment of 3 s, shorter than what lies beside a restart."""
+    period_ns = 10_000_000
+    lengths, gaps = (2000, 300, 2000), (0, 10**9, 10**9)
+    true_ns, stamps, segment = [], [], []
+    at = 0
+    for number, (n, gap_ns) in enumerate(zip(lengths, gaps, strict=True)):
+        own = np.arange(n) * period_ns
+        at += gap_ns
+        true_ns.append(at + own)
+        stamps.append(own)  # the clock begins at 0 each time
+        segment.append(np.full(n, number))
+        at += n * period_ns
+    true, host = np.concatenate(true_ns), np.concatenate(true_ns) + 4_000_000
+    found = one_clock(np.concatenate(stamps), host, np.concatenate(segment))
+    np.testing.assert_array_equal(found - found[0], true - true[0])
+
+
 def test_a_camera_without_a_clock_is_counted_and_cannot_show_the_code() -> None:
     nothing = Wrong(extra_frames=0)
     session = simulate(15, "late", 200.0, 60.0, wrong=nothing)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import signal
 import subprocess
@@ -90,6 +92,27 @@ def test_a_log_that_cannot_be_written_raises_nothing(
         stream.close()
 
 
+def test_what_cannot_be_written_for_a_moment_is_lost_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Disk(io.StringIO):
+        full = True
+
+        def write(self, text: str) -> int:
+            if self.full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(text)
+
+    log = Disk()
+    monkeypatch.setattr(sys, "stderr", log)
+    with StatusLine() as line:
+        line.note("lost")
+        time.sleep(0.4)
+        log.full = False
+        line.note("told")
+    assert "told" in log.getvalue()
+
+
 def rig_of(folder: Path, bundle: Path) -> tuple[Path, int]:
     control, data, status = free_ports(3)
     rig = folder / "rig.toml"
@@ -154,6 +177,9 @@ def test_a_run_whose_terminal_stalls_obeys_and_ends(tmp_path: Path, tiny_bundle:
             program.send_signal(signal.SIGINT)
             pids = [child["pid"] for child in status["children"]]
             wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 10)
+            out, _ = program.communicate(timeout=20)
         finally:
             program.kill()
-            program.communicate()
+            program.wait()
+    assert "every frame accounted for: yes" in out
+    assert program.returncode == 0

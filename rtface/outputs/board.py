@@ -30,8 +30,8 @@ LENGTH = 9
 REASONS = {1: "line is on", 2: "too long", 3: "duty", 4: "nothing heard from us", 5: "no width"}
 #: a board's clock may gain or lose this much, ns per us, until it was watched (ceramic resonators)
 MOST_RATE = 10.0
-#: and so much more than lately, ns per us
-WANDER = 0.02
+#: and so much more than in the last minute, ns per us (they go with the temperature)
+WANDER = 0.3
 #: differences by which it is watched are at least so far apart, us
 APART_US = 1_000_000
 _BODY = struct.Struct("<cHI")

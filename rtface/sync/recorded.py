@@ -102,15 +102,15 @@ def one_clock(
     """
     behind, t = host - stamps, stamps.copy()
     starts = np.flatnonzero(np.diff(segment, prepend=segment[0] - 1))
-    shift = 0
+    shift, before = 0, slice(0, 0)
     for first, end in itertools.pairwise(np.append(starts, len(stamps))):
         own = slice(first, end)
         if first:
-            before = slice(0, first)
             ended = behind[before][host[before] >= host[first - 1] - BESIDE_NS].min()
             begun = behind[own][host[own] <= host[first] + BESIDE_NS].min()
             shift += int(begun - ended)
         t[own] += shift
+        before = own
     return t
 
 
