@@ -17,6 +17,8 @@ from rtface.neural.oracle import ceiling_of_what_was_seen
 from rtface.neural.scores import mean_interval, peers, share, together, unit_intervals
 from rtface.neural.simulate import REGIONS, Simulated, simulate
 
+pytestmark = pytest.mark.networks
+
 
 @pytest.fixture(scope="module")
 def made() -> Simulated:
