@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from concurrent.futures import Future
@@ -9,8 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
+from conftest import free_ports
 from test_device_camera import Acquisition, Bench
 
+from rtface import control
 from rtface.acquire import _expose, exposure_of
 from rtface.adjust import Exposures
 from rtface.camera.exposing import DOUBTFUL
@@ -285,6 +289,46 @@ def test_the_answer_is_what_the_camera_made_of_it_and_is_recorded() -> None:
     assert json.loads(told(refused)) == {"ok": False, "error": "camera cam1: no"}
     assert len(recorder.orders) == 1
     exposures.heard(acquire, {"id": 1, "error": "late"}, None)  # nobody waits for it any more
+
+
+def test_nobody_waits_for_what_others_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port answers an order to disarm while a camera or a disk takes its time."""
+    monkeypatch.setattr(control, "ANSWER_WITHIN_S", 0.2)
+    (port,), outcome = free_ports(1), Future()
+    with contextlib.ExitStack() as stack:
+        context = zmq.Context()
+        stack.callback(context.term)
+        served = stack.enter_context(
+            contextlib.closing(control.Control(context, "127.0.0.1", port))
+        )
+
+        def ask(**command: str) -> zmq.Socket[bytes]:
+            socket = context.socket(zmq.REQ)
+            stack.callback(socket.close, 0)
+            socket.connect(f"tcp://127.0.0.1:{port}")
+            socket.send_json(command)
+            return socket
+
+        def turns(n: int) -> None:
+            for _ in range(n):
+                served.serve(
+                    0.02, dict, {}, lambda order, _: outcome if order == "exposure" else None
+                )
+
+        exposing = ask(cmd="exposure", camera="cam1", us="5")
+        turns(3)
+        disarming = ask(cmd="disarm")
+        turns(3)
+        assert disarming.recv_json(zmq.NOBLOCK) == {"ok": True}
+        assert not exposing.poll(0)
+        outcome.set_result({"us": 5.0})
+        turns(2)
+        assert exposing.recv_json(zmq.NOBLOCK) == {"ok": True, "us": 5.0}
+        outcome = Future()  # the camera never says a word
+        silent = ask(cmd="exposure", camera="cam1", us="5")
+        turns(25)
+        assert silent.recv_json(zmq.NOBLOCK) == {"ok": False, "error": "no word within 0.2 s"}
+        assert served.answered == 3
 
 
 @pytest.mark.parametrize(
