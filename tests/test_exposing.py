@@ -20,6 +20,7 @@ from rtface.adjust import Exposures
 from rtface.camera.exposing import DOUBTFUL
 from rtface.camera.stamping import Stamping
 from rtface.camera.synthetic import SyntheticCamera
+from rtface.camera_config import TriggerSection
 from rtface.config import Rig, parse_rig
 from rtface.control import answer, told
 from rtface.exposure import FrameTimer, Timing
@@ -166,6 +167,20 @@ def test_what_the_camera_refuses_is_said_in_its_words() -> None:
     assert "it takes 10 to 2000 us" in _expose(run.camera, 5000.0)["error"]
     assert run.camera.exposure == ExposureRange(1500.0, 10.0, 2000.0)
     assert run.camera._wanted_us is None
+
+
+def test_an_exposure_that_would_cost_the_rate_is_taken_back() -> None:
+    bench, run = device()
+    nodes = bench.link.nodes
+    nodes.features["ResultingFrameRate"] = 100.0
+    assert _expose(run.camera, 2000.0)["exposure"]["us"] == 2000.0
+    nodes.features["ResultingFrameRate"] = 80.0  # the sensor reads out after it has exposed
+    assert "9000 us would leave 80 Hz of 100" in _expose(run.camera, 9000.0)["error"]
+    assert nodes.features["ExposureTime"] == 2000.0
+    assert run.camera.exposure == ExposureRange(2000.0, 10.0, 10_000.0)
+    triggered = device(trigger=TriggerSection(source="Line0"))[1]  # it has no rate of its own
+    triggered.camera._link.nodes.features["ResultingFrameRate"] = 80.0  # type: ignore[attr-defined]
+    assert _expose(triggered.camera, 9000.0)["exposure"]["us"] == 9000.0
 
 
 def test_frames_right_after_a_change_do_not_know_their_exposure() -> None:

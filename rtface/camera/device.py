@@ -156,8 +156,9 @@ class DeviceCamera:
         self._begin_segment()
 
     def _exposure_of(self, link: Link) -> DeviceExposure:
-        fixed = isinstance(self._section.exposure_us, float)
-        return DeviceExposure(link.nodes, self._name, self.info.rate_hz, fixed)
+        section = self._section
+        fixed, free = isinstance(section.exposure_us, float), section.trigger is None
+        return DeviceExposure(link.nodes, self._name, self.info.rate_hz, fixed, free)
 
     def _begin_segment(self) -> None:
         link, now_ns = self._link, self._clock()
