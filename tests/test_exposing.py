@@ -26,7 +26,7 @@ from rtface.control import answer, told
 from rtface.exposure import FrameTimer, Timing
 from rtface.process import Process
 from rtface.timing import timing_of
-from rtface.types import CameraInfo, ExposureRange, Flag, Stamp, TimeSource, UserError
+from rtface.types import CameraInfo, CameraState, ExposureRange, Flag, Stamp, TimeSource, UserError
 
 MS = 1_000_000
 
@@ -212,6 +212,16 @@ def test_a_camera_that_comes_back_is_set_again() -> None:
     run.turn(60)
     assert len(bench.links) == 2
     assert bench.link.nodes.features["ExposureTime"] == 4000.0
+    # one that does not take it any more goes on as it is
+    bench.link.queue += [LinkLost("pulled")]
+    run.turn(1)
+    bench.features = {"ExposureAuto": "Continuous"}
+    run.turn(60)
+    assert len(bench.links) == 3
+    bench.link.queue += [1]
+    run.turn(1)
+    assert run.camera.state == CameraState.RUNNING
+    assert run.camera.exposure is None
 
 
 # --- times ---

@@ -5,6 +5,7 @@ The library is seen through a ``Link``, one per kind of camera, that knows nothi
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -278,7 +279,9 @@ class DeviceCamera:
                 self._refuse_another(link.info)
                 self._exposure = self._exposure_of(link)
                 if self._wanted_us is not None:
-                    self._exposure.set(self._wanted_us)
+                    # what it does not take now is no reason to end; the status says what it is
+                    with contextlib.suppress(UserError):
+                        self._exposure.set(self._wanted_us)
                 self._arm(link)
                 self._count.segment += 1
             except BaseException:
