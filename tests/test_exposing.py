@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from concurrent.futures import Future
@@ -9,19 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zmq
+from conftest import free_ports
 from test_device_camera import Acquisition, Bench
 
+from rtface import control
 from rtface.acquire import _expose, exposure_of
 from rtface.adjust import Exposures
 from rtface.camera.exposing import DOUBTFUL
 from rtface.camera.stamping import Stamping
 from rtface.camera.synthetic import SyntheticCamera
+from rtface.camera_config import TriggerSection
 from rtface.config import Rig, parse_rig
 from rtface.control import answer, told
 from rtface.exposure import FrameTimer, Timing
 from rtface.process import Process
 from rtface.timing import timing_of
-from rtface.types import CameraInfo, ExposureRange, Flag, Stamp, TimeSource, UserError
+from rtface.types import CameraInfo, CameraState, ExposureRange, Flag, Stamp, TimeSource, UserError
 
 MS = 1_000_000
 
@@ -164,6 +169,20 @@ def test_what_the_camera_refuses_is_said_in_its_words() -> None:
     assert run.camera._wanted_us is None
 
 
+def test_an_exposure_that_would_cost_the_rate_is_taken_back() -> None:
+    bench, run = device()
+    nodes = bench.link.nodes
+    nodes.features["ResultingFrameRate"] = 100.0
+    assert _expose(run.camera, 2000.0)["exposure"]["us"] == 2000.0
+    nodes.features["ResultingFrameRate"] = 80.0  # the sensor reads out after it has exposed
+    assert "9000 us would leave 80 Hz of 100" in _expose(run.camera, 9000.0)["error"]
+    assert nodes.features["ExposureTime"] == 2000.0
+    assert run.camera.exposure == ExposureRange(2000.0, 10.0, 10_000.0)
+    triggered = device(trigger=TriggerSection(source="Line0"))[1]  # it has no rate of its own
+    triggered.camera._link.nodes.features["ResultingFrameRate"] = 80.0  # type: ignore[attr-defined]
+    assert _expose(triggered.camera, 9000.0)["exposure"]["us"] == 9000.0
+
+
 def test_frames_right_after_a_change_do_not_know_their_exposure() -> None:
     bench, run = device(exposure_us=1500.0)
     link = bench.link
@@ -193,6 +212,16 @@ def test_a_camera_that_comes_back_is_set_again() -> None:
     run.turn(60)
     assert len(bench.links) == 2
     assert bench.link.nodes.features["ExposureTime"] == 4000.0
+    # one that does not take it any more goes on as it is
+    bench.link.queue += [LinkLost("pulled")]
+    run.turn(1)
+    bench.features = {"ExposureAuto": "Continuous"}
+    run.turn(60)
+    assert len(bench.links) == 3
+    bench.link.queue += [1]
+    run.turn(1)
+    assert run.camera.state == CameraState.RUNNING
+    assert run.camera.exposure is None
 
 
 # --- times ---
@@ -285,6 +314,46 @@ def test_the_answer_is_what_the_camera_made_of_it_and_is_recorded() -> None:
     assert json.loads(told(refused)) == {"ok": False, "error": "camera cam1: no"}
     assert len(recorder.orders) == 1
     exposures.heard(acquire, {"id": 1, "error": "late"}, None)  # nobody waits for it any more
+
+
+def test_nobody_waits_for_what_others_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The port answers an order to disarm while a camera or a disk takes its time."""
+    monkeypatch.setattr(control, "ANSWER_WITHIN_S", 0.2)
+    (port,), outcome = free_ports(1), Future()
+    with contextlib.ExitStack() as stack:
+        context = zmq.Context()
+        stack.callback(context.term)
+        served = stack.enter_context(
+            contextlib.closing(control.Control(context, "127.0.0.1", port))
+        )
+
+        def ask(**command: str) -> zmq.Socket[bytes]:
+            socket = context.socket(zmq.REQ)
+            stack.callback(socket.close, 0)
+            socket.connect(f"tcp://127.0.0.1:{port}")
+            socket.send_json(command)
+            return socket
+
+        def turns(n: int) -> None:
+            for _ in range(n):
+                served.serve(
+                    0.02, dict, {}, lambda order, _: outcome if order == "exposure" else None
+                )
+
+        exposing = ask(cmd="exposure", camera="cam1", us="5")
+        turns(3)
+        disarming = ask(cmd="disarm")
+        turns(3)
+        assert disarming.recv_json(zmq.NOBLOCK) == {"ok": True}
+        assert not exposing.poll(0)
+        outcome.set_result({"us": 5.0})
+        turns(2)
+        assert exposing.recv_json(zmq.NOBLOCK) == {"ok": True, "us": 5.0}
+        outcome = Future()  # the camera never says a word
+        silent = ask(cmd="exposure", camera="cam1", us="5")
+        turns(25)
+        assert silent.recv_json(zmq.NOBLOCK) == {"ok": False, "error": "no word within 0.2 s"}
+        assert served.answered == 3
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ def test_what_the_camera_sends_along(opened: Opened, names: str, layout: str) ->
     assert (np.abs(off_ns) <= (125_000 if names == "pgr" else 0)).all()
 
 
+@pytest.mark.cameras
 @pytest.mark.parametrize(("names", "chunks"), [("sfnc", ()), ("pgr", ("ExposureTime",))])
 def test_exposure_is_set_while_frames_come(
     opened: Opened, names: str, chunks: tuple[str, ...]

@@ -120,6 +120,7 @@ def test_areas_are_drawn_dragged_and_written(browser: Browser, rig: tuple[Progra
         left, top, _, height = draft(page)["bbox"][0]
         assert (left, top) == (5, 480 - height - 1 - 30)
         page.locator("#area-width").fill("333")
+        page.wait_for_timeout(1500)  # a status comes every second, and leaves alone what is typed
         page.locator("#area-width").press("Enter")
         assert draft(page)["bbox"] == [[5, top, 333, height]]
         # a new area of motion: drawn, and one in the middle
@@ -177,6 +178,22 @@ def test_a_picture_is_dragged_and_arrows_step_while_nothing_is_edited(
             "on": False, "draft": {}, "chosen": None,
             "saved": page.evaluate("window.rtface.areas.saved"),
         }  # fmt: skip
+
+
+def test_a_paused_picture_keeps_its_shape_when_its_room_changes(
+    browser: Browser, rig: tuple[Program, str]
+) -> None:
+    shape = """() => { const c = document.getElementById("picture");
+        return (c.width / c.clientWidth) / (c.height / c.clientHeight); }"""
+    with opened(browser, rig[1]) as page:
+        moving(page)
+        page.keyboard.press(" ")
+        expect(page.locator("#past-text")).to_contain_text("before the last", timeout=20_000)
+        for _ in range(2):  # the panel opens, and shuts
+            page.keyboard.press("e")
+            until(page, f"Math.abs(({shape})() - 1) < 0.01")
+            page.wait_for_timeout(300)
+            assert page.evaluate(shape) == pytest.approx(1, abs=0.01)
 
 
 def test_exposure_is_set_and_confirmed(browser: Browser, rig: tuple[Program, str]) -> None:

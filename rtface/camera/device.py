@@ -5,6 +5,7 @@ The library is seen through a ``Link``, one per kind of camera, that knows nothi
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -163,8 +164,9 @@ class DeviceCamera:
         self._begin_segment()
 
     def _exposure_of(self, link: Link) -> DeviceExposure:
-        fixed = isinstance(self._section.exposure_us, float)
-        return DeviceExposure(link.nodes, self._name, self.info.rate_hz, fixed)
+        section = self._section
+        fixed, free = isinstance(section.exposure_us, float), section.trigger is None
+        return DeviceExposure(link.nodes, self._name, self.info.rate_hz, fixed, free)
 
     def _begin_segment(self) -> None:
         link, now_ns = self._link, self._clock()
@@ -284,7 +286,9 @@ class DeviceCamera:
                 self._refuse_another(link.info)
                 self._exposure = self._exposure_of(link)
                 if self._wanted_us is not None:
-                    self._exposure.set(self._wanted_us)
+                    # what it does not take now is no reason to end; the status says what it is
+                    with contextlib.suppress(UserError):
+                        self._exposure.set(self._wanted_us)
                 self._arm(link)
                 self._count.segment += 1
             except BaseException:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from rtface.camera.sfnc import EXPOSURE, NodeRefused, Nodes, apply, find, timed_exposure
+from rtface.camera.sfnc import (
+    EXPOSURE,
+    NodeRefused,
+    Nodes,
+    apply,
+    find,
+    slower_rate,
+    timed_exposure,
+)
 from rtface.types import ExposureRange, UserError
 
 #: frames after a change of which nobody knows whether they have it: a sensor is one or two ahead,
@@ -31,6 +39,8 @@ class DeviceExposure:
         Nothing is exposed for longer than a frame lasts.
     fixed : bool
         The rig file set the time: it is that of every frame.
+    free : bool
+        The camera keeps its rate by itself, without a trigger.
 
     Attributes
     ----------
@@ -38,8 +48,10 @@ class DeviceExposure:
         None: the device has no such feature, or does not say its limits.
     """
 
-    def __init__(self, nodes: Nodes, camera: str, rate_hz: float, fixed: bool) -> None:
-        self._nodes, self._camera, self._rate_hz = nodes, camera, rate_hz
+    def __init__(
+        self, nodes: Nodes, camera: str, rate_hz: float, fixed: bool, free: bool = True
+    ) -> None:
+        self._nodes, self._camera, self._rate_hz, self._free = nodes, camera, rate_hz, free
         self.now = self._read()
         self._doubtful = 0
         self._frame_ns = round(1000 * self.now.us) if self.now and fixed else 0
@@ -62,9 +74,16 @@ class DeviceExposure:
         check_exposure(exposure_us, self.now, self._rate_hz)
         # automatic exposure off; how close the device comes is read back, and told
         apply(self._nodes, timed_exposure(exposure_us)[:-1], self._camera)
-        name = find(self._nodes, EXPOSURE) or EXPOSURE[0]
+        name, before = find(self._nodes, EXPOSURE) or EXPOSURE[0], self.now.us
         try:
             self._nodes.write(name, exposure_us)
+            slower = slower_rate(self._nodes, self._rate_hz) if self._free else None
+            if slower is not None:
+                self._nodes.write(name, before)
+                raise UserError(
+                    f"camera {self._camera}: {exposure_us:g} us would leave {slower:g} Hz of "
+                    f"{self._rate_hz:g}; it is {before:g} us again"
+                )
         except NodeRefused as error:
             takes = self._nodes.allowed(name)
             why = f"it takes {takes} us" if takes else str(error)

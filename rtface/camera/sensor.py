@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from rtface.camera.device import LinkLost
 from rtface.camera.pixels import PixelFormat, needs_even, pixel_format
-from rtface.camera.sfnc import RATE, RESULTING_RATE, NodeRefused, Nodes, apply, find, plan
+from rtface.camera.sfnc import RATE, NodeRefused, Nodes, apply, find, plan, slower_rate
 from rtface.camera.timestamps import DeviceClock
 from rtface.camera_config import SensorSection
 from rtface.types import CameraInfo, UserError
@@ -113,12 +113,11 @@ def _rate(nodes: Nodes, section: SensorSection, name: str) -> float:
     """Return the rate that frames will have; UserError if exposure or size do not allow it."""
     if section.trigger:  # the camera's own is not in force
         return section.rate_hz
-    if limit := find(nodes, RESULTING_RATE):
-        possible = float(nodes.read(limit))
-        if 0 < possible < 0.98 * section.rate_hz:
-            raise UserError(
-                f"camera.{name}.rate_hz: {section.rate_hz:g} Hz was set, and exposure time, size "
-                f"or link allow {possible:g}; expose shorter, read out less, or ask for that"
-            )
+    possible = slower_rate(nodes, section.rate_hz)
+    if possible is not None:
+        raise UserError(
+            f"camera.{name}.rate_hz: {section.rate_hz:g} Hz was set, and exposure time, size "
+            f"or link allow {possible:g}; expose shorter, read out less, or ask for that"
+        )
     rate = find(nodes, RATE)
     return float(nodes.read(rate)) if rate else section.rate_hz

@@ -183,6 +183,13 @@ def find(nodes: Nodes, names: tuple[str, ...]) -> str | None:
     return next((name for name in names if nodes.has(name)), None)
 
 
+def slower_rate(nodes: Nodes, rate_hz: float) -> float | None:
+    """Return the rate that exposure time, size and link allow, Hz, if that is below ``rate_hz``."""
+    limit = find(nodes, RESULTING_RATE)
+    possible = float(nodes.read(limit)) if limit else 0.0
+    return possible if 0 < possible < 0.98 * rate_hz else None
+
+
 def apply(nodes: Nodes, wanted: list[Setting], camera: str) -> None:
     """Set a camera and read every value back.
 

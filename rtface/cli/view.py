@@ -89,8 +89,8 @@ def view(
 ) -> None:
     """Show what the tracker sees, and how late and how well, as a page in a browser.
 
-    Needs a run on this machine, now or later; goes on from run to run until Ctrl-C. It only
-    reads: whatever becomes of it, the tracker does not notice.
+    Needs a run on this machine, now or later; goes on from run to run until Ctrl-C. Whatever
+    becomes of it, the tracker does not notice.
     """
     from rtface.platform import step_back
     from rtface.view.access import is_loopback, make_token

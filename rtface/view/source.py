@@ -109,7 +109,9 @@ class Source:
             self._newest = results[-1].seq
         for result in results:
             times, values = packet.row_of(result, self.t0_ns)
-            self.rows.add(times, np.concatenate([values, self._angles(result)]))
+            if self._angles.columns:
+                values = np.concatenate([values, self._angles(result)])
+            self.rows.add(times, values)
         if self._events is not None:
             events = self._events.new()
             self.n_events += len(events)

@@ -45,7 +45,7 @@ export class Areas {
     this.file = counts.rig_file ?? null;
     this.saved = counts.areas ?? {};
     $("edit").disabled = !Object.keys(this.saved).length || !this.video.meta;
-    if (this.on) this.tell();
+    if (this.on) this.tell(true);
   }
 
   toggle() {
@@ -186,7 +186,8 @@ export class Areas {
 
   label(name, i) { return name === "roi" ? `${LABELS.roi} ${i + 1}` : LABELS[name]; }
 
-  tell() {
+  // typing: a number that is being typed is left alone
+  tell(typing = false) {
     const options = Object.entries(this.draft).flatMap(([name, boxes]) => {
       const n = name === "roi" ? Math.min(MOST_ROIS, boxes.length + 1) : 1;
       return Array.from({ length: n }, (_, i) => [`${name} ${i}`, `${this.label(name, i)}${boxes[i] ? "" : " (none)"}`]);
@@ -194,7 +195,7 @@ export class Areas {
     const select = $("area"), wanted = options.join();
     if (wanted !== this.offered) { this.offered = wanted; select.replaceChildren(...options.map(([value, text]) => new Option(text, value))); }
     select.value = this.chosen.join(" ");
-    NUMBERS.forEach((id, i) => { const field = $(id); if (document.activeElement !== field || this.box) field.value = this.box?.[i] ?? ""; });
+    NUMBERS.forEach((id, i) => { const field = $(id); if (!typing || document.activeElement !== field) field.value = this.box?.[i] ?? ""; });
     const changed = this.changed;
     $("area-remove").disabled = !this.box || this.chosen[0] === "running";
     $("area-write").disabled = !this.file || !changed.length;

@@ -48,7 +48,8 @@ export function fitted(canvas) {
 
 // Whether a canvas has another size on the screen than it was drawn for.
 export function resized(canvas) {
-  return canvas.width !== Math.max(1, Math.round(sizeOf(canvas).width * (window.devicePixelRatio || 1)));
+  const ratio = window.devicePixelRatio || 1, { width, height } = sizeOf(canvas);
+  return canvas.width !== Math.max(1, Math.round(width * ratio)) || canvas.height !== Math.max(1, Math.round(height * ratio));
 }
 
 // Sets a text only if it is another one: an equal text would be laid out all the same.

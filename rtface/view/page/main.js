@@ -182,7 +182,7 @@ window.rtface = {
   get kept() { return past.frames; },
   get paused() { return past.paused; },
   get run() { return run; },
-  get settled() { return !video.dirty && !coming && !decoding; },
+  get settled() { return !video.dirty && !coming && !decoding && !resized(video.canvas); },
   get columns() { return store?.columns ?? []; },
   get areas() { return { on: areas.on, draft: structuredClone(areas.draft), saved: areas.saved, chosen: areas.chosen }; },
 };

@@ -14,8 +14,7 @@ export class Past {
     $("scrub").addEventListener("input", () => this.go(Number($("scrub").value)));
   }
 
-  // current: frame_seq on the screen
-  async toggle(current = this.current?.()) {
+  async toggle() {
     if (this.paused) { this.goOn(); return; }
     this.paused = true;
     this.until = this.link.now();
@@ -26,6 +25,7 @@ export class Past {
     try { answer = await this.link.ask("pause"); } catch (error) { this.say(error.message, true); this.goOn(); return; }
     if (!this.paused) { this.link.send({ do: "go_on" }); return; }
     this.frames = answer.frames;
+    const current = this.current?.();          // only now: a picture may have been under way
     const at = this.frames.findIndex((frame) => frame >= current);
     this.place = at < 0 ? this.frames.length - 1 : at;
     $("past").hidden = !this.frames.length;
