@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from typing import Any
 
 from rtface.config import Rig
 from rtface.control import ANSWER_WITHIN_S, Outcome
 from rtface.motion.binning import roi_area
 from rtface.process import Process
-from rtface.rigfile import AREAS, RigFile, areas_of, check_areas, read_boxes
+from rtface.rigfile import AREAS, Boxes, RigFile, areas_of, check_areas, read_boxes
 from rtface.rules_config import rules_of
 from rtface.types import UserError
 
 
 class RigFiles:
-    """The rig files of a run, by camera, and one thread that writes into them.
+    """The rig files of a run, by camera, and a thread that writes into one of them at a time.
 
-    A disk that hangs holds nobody up, an order to disarm least of all.
+    A disk that hangs holds nobody up, an order to disarm or the end of the run least of all.
     """
 
     def __init__(self, rig: Rig, files: Mapping[str, RigFile]) -> None:
         self._rig, self._files = rig, files
-        self._thread = ThreadPoolExecutor(1, "rig file")
         self._writing: Outcome | None = None
 
     def state(self, camera: str) -> dict[str, Any]:
@@ -62,17 +62,25 @@ class RigFiles:
             roi_area((roi[0], roi[1], roi[2], roi[3]), height, width, section.motion.bin)
         if self._writing is not None and not self._writing.done():
             raise UserError(f"{file.path}: is just being written")
-        self._writing = self._thread.submit(_write, file, camera, wanted)
+        self._writing = Outcome()
+        arguments = file, camera, wanted, self._writing
+        # the interpreter waits for threads of a pool, and so for a disk; not for this one
+        threading.Thread(target=_write, args=arguments, name="rig file", daemon=True).start()
         return self._writing
 
     def close(self) -> None:
-        """Let go of the thread; what is being written is written."""
-        self._thread.shutdown(wait=False)
+        """Give what is being written a moment more; a file is changed whole or not at all."""
+        if self._writing is not None:
+            futures.wait([self._writing], ANSWER_WITHIN_S)
 
 
-def _write(file: RigFile, camera: str, wanted: dict[str, list[list[int]]]) -> dict[str, Any]:
-    backup = file.write(camera, wanted)
-    return {"file": str(file.path), "backup": str(backup)}
+def _write(file: RigFile, camera: str, wanted: Mapping[str, Boxes], outcome: Outcome) -> None:
+    try:
+        backup = file.write(camera, wanted)
+    except UserError as error:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result({"file": str(file.path), "backup": str(backup)})
 
 
 class Exposures:
