@@ -111,10 +111,7 @@ class Exposures:
             )
         self._heed_rules(camera, exposure_us, processes)
         now = time.monotonic()
-        late = [n for n, (_, until, _) in self._asked.items() if until < now]
-        for number in late:
-            del self._asked[number]
-        if any(other == camera for other, _, _ in self._asked.values()):
+        if any(asked == camera and until > now for asked, until, _ in self._asked.values()):
             raise UserError(f"camera {camera}: an exposure time is just being set")
         acquire, number, outcome = _acquire(processes, camera), next(self._number), Outcome()
         if not acquire.order("exposure", id=number, us=exposure_us):
@@ -133,10 +130,10 @@ class Exposures:
                 )
         if not rules:
             return
-        loops = [p.counts.get("loop") for p in processes if (p.role, p.camera) == ("track", camera)]
-        if any(loop and loop["armed"] for loop in loops):
+        if any(p.may_be_armed for p in processes if (p.role, p.camera) == ("track", camera)):
             raise UserError(
-                "rules are armed, and another exposure is another picture; disarm first"
+                "rules are armed, or may be by now, and another exposure is another picture; "
+                "disarm first"
             )
         declared = self._rig.camera[camera].exposure_us
         if isinstance(declared, float) and exposure_us > declared:
@@ -144,6 +141,15 @@ class Exposures:
                 f"camera.{camera}.exposure_us = {declared:g}: its rules leave out frames that saw "
                 "their light for so long and no longer; write the longer time into the rig file"
             )
+
+    def refuse_arming(self) -> None:
+        """Raise UserError while a camera that rules look at has not said what it exposes for."""
+        for camera, _, _ in self._asked.values():
+            if rules_of(self._rig, camera):
+                raise UserError(
+                    f"camera {camera}: an exposure time is just being set, and another exposure "
+                    "is another picture; arm again once the camera has answered"
+                )
 
     def heard(self, acquire: Process, report: dict[str, Any], recorder: Process | None) -> None:
         """Take in what became of one."""

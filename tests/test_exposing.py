@@ -19,7 +19,9 @@ from rtface.camera.synthetic import SyntheticCamera
 from rtface.config import Rig, parse_rig
 from rtface.control import answer, told
 from rtface.exposure import FrameTimer, Timing
+from rtface.orders import pass_arming
 from rtface.process import Process
+from rtface.run import Supervisor
 from rtface.timing import timing_of
 from rtface.types import CameraInfo, ExposureRange, Flag, Stamp, TimeSource, UserError
 
@@ -246,6 +248,10 @@ def rig(rules: dict[str, Any] | None = None, **fields: Any) -> Rig:
 PUFF = {"when": "pupil.area > 3 px2", "output": "laser"}
 
 
+#: what a tracker says of rules that nobody armed
+DISARMED = {"armed": False, "arms_itself": False, "orders": 0}
+
+
 class Child(Process):
     """A process that takes orders; its answer is given by hand."""
 
@@ -304,15 +310,16 @@ def test_what_is_no_exposure_time_reaches_no_camera(us: Any, text: str) -> None:
 
 
 def test_rules_that_were_made_for_an_exposure_keep_it() -> None:
-    def asked(us: str, rig: Rig, armed: bool = False) -> Any:
+    def asked(us: str, rig: Rig, **loop: bool) -> Any:
         track, acquire = Child("track"), Child("acquire")
-        track.counts = {"loop": {"armed": armed}}
+        track.counts = {"loop": DISARMED | loop}
         return ask(Exposures(rig), [acquire, track], camera="cam1", us=us)
 
     pupil = {"pupil": {}}
     free = rig(PUFF, **pupil)
     assert isinstance(asked("9000", free), Future)
     assert "disarm" in asked("9000", free, armed=True)["error"]
+    assert "disarm" in asked("9000", free, arms_itself=True)["error"]  # but for a wait
     declared = rig(PUFF, exposure_us=1000.0, **pupil)
     assert isinstance(asked("900", declared), Future)
     assert "exposure_us = 1000" in asked("1100", declared)["error"]
@@ -322,3 +329,54 @@ def test_rules_that_were_made_for_an_exposure_keep_it() -> None:
     assert "latency: its delay was measured" in asked("900", measured)["error"]
     assert "there is no camera 'x'" in ask(Exposures(free), [], camera="x", us="5")["error"]
     assert "not ready" in ask(Exposures(free), [], camera="cam1", us="5")["error"]
+
+
+def test_an_order_to_arm_counts_before_the_tracker_has_said_so() -> None:
+    made = rig(PUFF, pupil={})
+    track, acquire = Child("track"), Child("acquire")
+    processes: list[Process] = [acquire, track]
+
+    def asked() -> Any:
+        return ask(Exposures(made), processes, camera="cam1", us="900")
+
+    assert "disarm first" in asked()["error"]  # it has said nothing yet
+    track.counts = {"loop": DISARMED}
+    assert isinstance(asked(), Future)
+    pass_arming(made, processes, "arm", "")
+    assert "disarm first" in asked()["error"]  # what it said was before the order
+    track.counts = {"loop": {**DISARMED, "armed": True, "orders": 1}}
+    assert "disarm first" in asked()["error"]
+    pass_arming(made, processes, "disarm", "")
+    track.counts = {"loop": {**DISARMED, "orders": 2}}
+    assert isinstance(asked(), Future)
+
+
+def test_nothing_is_armed_while_an_exposure_time_is_being_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = rig(PUFF, pupil={})
+    run, track, acquire = Supervisor(made), Child("track"), Child("acquire")
+    run._children.all += [acquire, track]
+    try:
+        track.counts = {"loop": DISARMED}
+        command = {"camera": "cam1", "us": "900"}
+        run.act("exposure", command)
+        with pytest.raises(UserError, match="camera cam1: an exposure time is just being set"):
+            run.act("arm", {})
+        assert track.orders == []
+        run.act("disarm", {})  # that always is
+        # a camera that hangs may still do it
+        monkeypatch.setattr("rtface.adjust.ANSWER_WITHIN_S", -1.0)
+        run._exposures.heard(acquire, {"id": 0, "error": "no"}, None)
+        track.counts = {"loop": {**DISARMED, "orders": 1}}
+        run.act("exposure", command)
+        with pytest.raises(UserError, match="just being set"):
+            run.act("arm", {})
+        run._exposures.heard(acquire, {"id": 1, "error": "no"}, None)
+        run.act("arm", {})
+        assert [order["cmd"] for order in track.orders] == ["disarm", "arm"]
+        with pytest.raises(UserError, match="disarm first"):
+            run.act("exposure", command)
+    finally:
+        run._children.all.clear()
+        run.stop()
