@@ -104,11 +104,13 @@ class Exposures:
             raise UserError("exposure needs us, the exposure time in microseconds")
         exposure_us = float(fields["us"])
         section = self._rig.camera[camera]
-        if section.latency and not isinstance(section.exposure_us, float):
-            raise UserError(
-                f"camera.{camera}.latency: its delay was measured with the exposure as it is; "
-                "write exposure_us into the rig file"
-            )
+        if not isinstance(section.exposure_us, float):
+            for key, how in (("latency", "measured"), ("delay_err_us", "declared")):
+                if getattr(section, key) is not None:
+                    raise UserError(
+                        f"camera.{camera}.{key}: its delay was {how} with the exposure as it is; "
+                        "write exposure_us into the rig file"
+                    )
         self._heed_rules(camera, exposure_us, processes)
         now = time.monotonic()
         if any(asked == camera and until > now for asked, until, _ in self._asked.values()):

@@ -327,6 +327,12 @@ def test_rules_that_were_made_for_an_exposure_keep_it() -> None:
     assert "accept it again" in asked("900", hazard)["error"]
     measured = rig(latency="latency.json", **pupil)
     assert "latency: its delay was measured" in asked("900", measured)["error"]
+    frame = {"exposure_us": "frame", "stamp_means": "start"}
+    for section in ({}, frame):
+        bound = rig(delay_err_us=100.0, **section)
+        assert "delay_err_us: its delay was declared" in asked("900", bound)["error"]
+        assert isinstance(asked("900", rig(**section)), Future)  # its bound is a whole frame
+    assert isinstance(asked("900", rig(delay_err_us=100.0, exposure_us=1000.0)), Future)
     assert "there is no camera 'x'" in ask(Exposures(free), [], camera="x", us="5")["error"]
     assert "not ready" in ask(Exposures(free), [], camera="cam1", us="5")["error"]
 
