@@ -219,6 +219,8 @@ def test_an_exposure_that_changed_widens_the_error_and_is_no_longer_calibrated()
     assert 5 * MS <= doubtful.exposure_err_ns < 6 * MS  # half a frame
     for i in range(3001, 4000):
         after = found(i, 6 * MS)
+        if i < 3100:  # as long as the fit rests on what came before: half of the new one
+            assert after.exposure_ns == pytest.approx(i * 10 * MS + 3 * MS, abs=9000)
         assert after.flags & Flag.UNCALIBRATED
         assert abs(after.exposure_ns - (i * 10 * MS + 3 * MS)) <= after.exposure_err_ns
         assert after.exposure_err_ns >= 4 * MS
