@@ -210,7 +210,7 @@ export class Areas {
     try {
       const answer = await this.link.ask("write_rig", fields);
       this.saved = draft;
-      this.say(`Written to ${answer.file}. It counts from the next start; the old one is ${answer.backup.split(/[\\/]/).pop()}.`);
+      this.say(`Written to ${answer.file}. It counts from the next start; as it was before this run it is ${answer.backup.split(/[\\/]/).pop()}.`);
     } catch (error) {
       $("area-lines").hidden = false;
       this.say(error.message, true);
