@@ -74,6 +74,15 @@ def test_a_longer_exposure_is_a_brighter_picture() -> None:
     assert means[10_000.0] > 200  # white, and not dark again by an overflow
 
 
+def test_however_much_longer_it_exposes_the_picture_is_white_and_goes_on() -> None:
+    camera = synthetic(Clock(), exposure_ns=10_000)
+    camera.start()
+    for exposure_us in (9000.0, 10_000.0):  # 900 times and more
+        camera.expose(exposure_us)
+        image = [shot(camera)[1] for _ in range(3)][-1]
+        assert image.mean() > 230
+
+
 def test_the_camera_says_what_it_made_of_it() -> None:
     camera = synthetic(Clock())
     assert camera.exposure == ExposureRange(1000.0, 1.0, 10_000.0)
