@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent import futures
 from typing import Any
 
 from rtface.config import Rig
 from rtface.control import ANSWER_WITHIN_S, Outcome
 from rtface.motion.binning import roi_area
 from rtface.process import Process
-from rtface.rigfile import AREAS, RigFile, areas_of, check_areas, read_boxes
+from rtface.rigfile import AREAS, Boxes, RigFile, areas_of, check_areas, read_boxes
 from rtface.rules_config import rules_of
 from rtface.types import UserError
 
 
 class RigFiles:
-    """The rig files of a run, by camera, and one thread that writes into them.
+    """The rig files of a run, by camera, and a thread that writes into one of them at a time.
 
-    A disk that hangs holds nobody up, an order to disarm least of all.
+    A disk that hangs holds nobody up, an order to disarm or the end of the run least of all.
     """
 
     def __init__(self, rig: Rig, files: Mapping[str, RigFile]) -> None:
         self._rig, self._files = rig, files
-        self._thread = ThreadPoolExecutor(1, "rig file")
         self._writing: Outcome | None = None
 
     def state(self, camera: str) -> dict[str, Any]:
@@ -62,17 +62,25 @@ class RigFiles:
             roi_area((roi[0], roi[1], roi[2], roi[3]), height, width, section.motion.bin)
         if self._writing is not None and not self._writing.done():
             raise UserError(f"{file.path}: is just being written")
-        self._writing = self._thread.submit(_write, file, camera, wanted)
+        self._writing = Outcome()
+        arguments = file, camera, wanted, self._writing
+        # the interpreter waits for threads of a pool, and so for a disk; not for this one
+        threading.Thread(target=_write, args=arguments, name="rig file", daemon=True).start()
         return self._writing
 
     def close(self) -> None:
-        """Let go of the thread; what is being written is written."""
-        self._thread.shutdown(wait=False)
+        """Give what is being written a moment more; a file is changed whole or not at all."""
+        if self._writing is not None:
+            futures.wait([self._writing], ANSWER_WITHIN_S)
 
 
-def _write(file: RigFile, camera: str, wanted: dict[str, list[list[int]]]) -> dict[str, Any]:
-    backup = file.write(camera, wanted)
-    return {"file": str(file.path), "backup": str(backup)}
+def _write(file: RigFile, camera: str, wanted: Mapping[str, Boxes], outcome: Outcome) -> None:
+    try:
+        backup = file.write(camera, wanted)
+    except UserError as error:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result({"file": str(file.path), "backup": str(backup)})
 
 
 class Exposures:
@@ -96,17 +104,16 @@ class Exposures:
             raise UserError("exposure needs us, the exposure time in microseconds")
         exposure_us = float(fields["us"])
         section = self._rig.camera[camera]
-        if section.latency and not isinstance(section.exposure_us, float):
-            raise UserError(
-                f"camera.{camera}.latency: its delay was measured with the exposure as it is; "
-                "write exposure_us into the rig file"
-            )
+        if not isinstance(section.exposure_us, float):
+            for key, how in (("latency", "measured"), ("delay_err_us", "declared")):
+                if getattr(section, key) is not None:
+                    raise UserError(
+                        f"camera.{camera}.{key}: its delay was {how} with the exposure as it is; "
+                        "write exposure_us into the rig file"
+                    )
         self._heed_rules(camera, exposure_us, processes)
         now = time.monotonic()
-        late = [n for n, (_, until, _) in self._asked.items() if until < now]
-        for number in late:
-            del self._asked[number]
-        if any(other == camera for other, _, _ in self._asked.values()):
+        if any(asked == camera and until > now for asked, until, _ in self._asked.values()):
             raise UserError(f"camera {camera}: an exposure time is just being set")
         acquire, number, outcome = _acquire(processes, camera), next(self._number), Outcome()
         if not acquire.order("exposure", id=number, us=exposure_us):
@@ -125,10 +132,10 @@ class Exposures:
                 )
         if not rules:
             return
-        loops = [p.counts.get("loop") for p in processes if (p.role, p.camera) == ("track", camera)]
-        if any(loop and loop["armed"] for loop in loops):
+        if any(p.may_be_armed for p in processes if (p.role, p.camera) == ("track", camera)):
             raise UserError(
-                "rules are armed, and another exposure is another picture; disarm first"
+                "rules are armed, or may be by now, and another exposure is another picture; "
+                "disarm first"
             )
         declared = self._rig.camera[camera].exposure_us
         if isinstance(declared, float) and exposure_us > declared:
@@ -136,6 +143,15 @@ class Exposures:
                 f"camera.{camera}.exposure_us = {declared:g}: its rules leave out frames that saw "
                 "their light for so long and no longer; write the longer time into the rig file"
             )
+
+    def refuse_arming(self) -> None:
+        """Raise UserError while a camera that rules look at has not said what it exposes for."""
+        for camera, _, _ in self._asked.values():
+            if rules_of(self._rig, camera):
+                raise UserError(
+                    f"camera {camera}: an exposure time is just being set, and another exposure "
+                    "is another picture; arm again once the camera has answered"
+                )
 
     def heard(self, acquire: Process, report: dict[str, Any], recorder: Process | None) -> None:
         """Take in what became of one."""

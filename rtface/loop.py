@@ -121,10 +121,17 @@ class Loop:
         return {"seed": self.seed, "dry": self.dry, "rules": self.rules.about}
 
     def state(self) -> dict[str, Any]:
-        """Return what the status says."""
+        """Return what the status says of the rules."""
         counts = {name: dict(one) for name, one in self.rules.counts.items()}
         down = self.lines.down()
-        return {"armed": self.rules.armed, "dry": self.dry, "down": down, "rules": counts}
+        until_ns = self._resume_until_ns
+        return {
+            "armed": self.rules.armed,
+            "arms_itself": until_ns is not None and until_ns > time.perf_counter_ns(),
+            "dry": self.dry,
+            "down": down,
+            "rules": counts,
+        }
 
     def after(
         self, stage: Stage, frame: Frame, ledger: Ledger, pose: Pose, signals: Signals, now_ns: int

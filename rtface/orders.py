@@ -121,9 +121,15 @@ def pass_arming(rig: Rig, processes: Iterable[Process], order: str, seconds: str
             raise UserError(f"seconds: above 0, at most loop.arm_s = {rig.loop.arm_s:g}")
     trackers = [p for p in processes if p.role == "track" and rules_of(rig, p.camera)]
     # every one of them, whatever the others do
-    deaf = [process.camera for process in trackers if not process.order(order, **fields)]
+    deaf = [process.camera for process in trackers if not _pass(process, order, **fields)]
     if deaf:
         if order == "arm":  # all or none
             for process in trackers:
-                process.order("disarm", why="another tracker does not listen")
+                _pass(process, "disarm", why="another tracker does not listen")
         raise UserError(f"the tracker of {', '.join(deaf)} does not listen")
+
+
+def _pass(tracker: Process, order: str, **fields: Any) -> bool:
+    passed = tracker.order(order, **fields)
+    tracker.arming_orders += passed
+    return passed

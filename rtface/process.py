@@ -41,6 +41,7 @@ class Process:
     popen: subprocess.Popen[bytes]
     state: str = "starting"
     armed: bool = False  # its camera exposes, or waits for triggers
+    arming_orders: int = 0  # to arm or disarm its rules, passed to it
     counts: dict[str, Any] = field(default_factory=dict)
     info: dict[str, Any] | None = None  # what it said when it was ready
     error: str | None = None
@@ -49,6 +50,17 @@ class Process:
     def name(self) -> str:
         """As shown to people: role and camera (the recorder serves all)."""
         return f"{self.role} {self.camera}".strip()
+
+    @property
+    def may_be_armed(self) -> bool:
+        """Whether a tracker's rules are armed, or may be by now without another order.
+
+        What it says counts once it has heard all that it was told.
+        """
+        loop = self.counts.get("loop")
+        if loop is None or loop["orders"] < self.arming_orders:
+            return True
+        return bool(loop["armed"] or loop["arms_itself"])
 
     def kill(self) -> None:
         """End it without asking; one that a driver or a disk holds fast is left to the system."""

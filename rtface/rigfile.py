@@ -7,6 +7,7 @@ that somebody else has changed meanwhile is left alone.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import itertools
 import os
@@ -119,9 +120,10 @@ class RigFile:
     def __init__(self, path: Path, rig: Rig) -> None:
         self.path, self.rig = path, rig
         self._digest = _digest(_read(path))
+        self._written = False
 
     def write(self, camera: str, wanted: Mapping[str, Boxes]) -> Path:
-        """Put areas of a camera into the file; return where the file as it was now lies.
+        """Put areas of a camera into the file; return where it lies as it was before the first.
 
         Raises
         ------
@@ -140,44 +142,78 @@ class RigFile:
         if "\r\n" in text:
             new = new.replace("\n", "\r\n")
         encoded = data[: len(data) - len(text.encode())] + new.encode()  # with its byte order mark
-        backup = _replace(self.path, encoded)
-        self.rig, self._digest = rig, _digest(encoded)
+        backup = _replace(self.path, encoded, self._written)
+        self.rig, self._digest, self._written = rig, _digest(encoded), True
         return backup
 
 
 def edited(text: str, camera: str, wanted: Mapping[str, Boxes], path: Path) -> str:
-    """Return a rig file's text with these areas; everything else is as it was.
+    """Return a rig file's text with these areas; everything else is as it was, and ends a line.
 
     Raises
     ------
     UserError
         The file is written in a way in which that cannot be done.
     """
+    if not text.endswith("\n"):
+        text += "\n"  # else a line that is added changes the last one, too
     for name, boxes in wanted.items():
         expected = tomllib.loads(text)
         place = AREAS[name]
         value: Any = boxes if place.most > 1 else boxes[0] if boxes else None
         _put(expected["camera"][camera], place.keys, value)
-        with contextlib.suppress(TOMLKitError, KeyError, TypeError, ValueError):
-            document = tomlkit.parse(text)
-            _put(document["camera"][camera], place.keys, value)
-            new = tomlkit.dumps(document)
-            for candidate in (_moved_up(text, new), new):
-                if tomllib.loads(candidate) == expected:
-                    text = candidate
-                    break
-        if tomllib.loads(text) != expected:
+        for put in (_put_into, _put):
+            with contextlib.suppress(TOMLKitError, LookupError, TypeError, ValueError):
+                document = tomlkit.parse(text)
+                put(document["camera"][camera], place.keys, value)
+                new = tomlkit.dumps(document)
+                candidates = [new] if put is _put_into else [_moved_up(text, new), new]
+                text = next((one for one in candidates if tomllib.loads(one) == expected), text)
+            if tomllib.loads(text) == expected:
+                break
+        else:
             raise UserError(f"{path}: cannot be changed by rtface; copy the lines into it")
     return text
 
 
 def _put(section: Any, keys: Sequence[str], value: Any) -> None:
+    """Put a value into a section, with all that stands around it; None takes it away."""
     for key in keys[:-1]:
         section = section[key]
     if value is None:
         section.pop(keys[-1], None)
     else:
         section[keys[-1]] = value
+
+
+def _put_into(section: Any, keys: Sequence[str], value: Any) -> None:
+    """Put a value into the list that is there, so that its lines and their comments stay.
+
+    Raises
+    ------
+    LookupError
+        There is no list.
+    """
+    for key in keys:
+        section = section[key]
+    if value is None:
+        raise LookupError(keys[-1])
+    old = section.unwrap()
+    if not all(isinstance(box, list) for box in value):
+        for i, number in enumerate(value):
+            section[i] = number
+        return
+    # whole rectangles that stay keep their comments, wherever others went
+    matcher = difflib.SequenceMatcher(None, list(map(tuple, old)), list(map(tuple, value)), False)
+    for _, first, end, begin, stop in reversed(matcher.get_opcodes()):
+        both = min(end - first, stop - begin)
+        for i in range(both):
+            for j, number in enumerate(value[begin + i]):
+                section[first + i][j] = number
+        for i in reversed(range(first + both, end)):
+            del section[i]
+        for i in reversed(range(begin + both, stop)):
+            section.insert(first + both, value[i])
 
 
 def _moved_up(old: str, new: str) -> str:
@@ -209,8 +245,11 @@ def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _replace(path: Path, data: bytes) -> Path:
-    """Replace a file in one step and return where it lies as it was; UserError if it cannot be."""
+def _replace(path: Path, data: bytes, again: bool) -> Path:
+    """Replace a file in one step and return where its backup lies; UserError if it cannot be.
+
+    ``again``: the backup is that of the first time.
+    """
     path = path.resolve()  # a link stays one
     backup, fresh = path.with_name(path.name + BACKUP), path.with_name(f".{path.name}.new")
     try:
@@ -222,8 +261,9 @@ def _replace(path: Path, data: bytes) -> Path:
                 file.flush()
                 os.fsync(file.fileno())
             shutil.copymode(path, fresh)
-            shutil.copyfile(path, backup)
-            shutil.copystat(path, backup)
+            if not (again and backup.exists()):
+                shutil.copyfile(path, backup)
+                shutil.copystat(path, backup)
             fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)

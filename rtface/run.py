@@ -188,6 +188,8 @@ class Supervisor:
         elif kind == "exposure":
             self._exposures.heard(process, report, self._recorder)
             self._status_due = 0.0  # everybody hears of it at once
+        elif kind == "loop" and process.counts:  # what it says first is whole
+            process.counts["loop"] = report["loop"]
         elif kind == "masks":
             pass_masks(process, report, self.processes, self._recorder)
         elif kind == "done":
@@ -303,8 +305,10 @@ class Supervisor:
         if order == "trigger":
             pass_trigger(self.rig, self.processes, fields["camera"])
         elif order in ("arm", "disarm"):
-            if order == "arm" and self._armed:
-                self._may_arm()
+            if order == "arm":
+                self._exposures.refuse_arming()
+                if self._armed:
+                    self._may_arm()
             pass_arming(self.rig, self.processes, order, fields.get("seconds", ""))
         else:
             pass_to_recorder(self._recorder, order, fields)

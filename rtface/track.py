@@ -237,6 +237,7 @@ class _Between:
         self._shape = info.height, info.width
         # with the first frame that is good enough: before, silence is no fault
         self._arming = bool(line.job.get("armed"))
+        self._orders = 0  # to arm or disarm, heard
         #: where the masks lie
         self._path: str | None = masks_file
 
@@ -246,8 +247,13 @@ class _Between:
         return {
             "masks": motion["masks"] if motion else None,
             "masks_file": self._path,
-            "loop": self._loop and self._loop.state(),
+            "loop": self._loop and self._rules(self._loop),
         }
+
+    def _rules(self, loop: Loop) -> dict[str, Any]:
+        state = loop.state()
+        arms_itself = self._arming or state["arms_itself"]
+        return {**state, "arms_itself": arms_itself, "orders": self._orders}
 
     def tend(self) -> None:
         """Do what was ordered, tell what happened; never waits."""
@@ -257,8 +263,11 @@ class _Between:
                 self._path = order["path"]
                 threading.Thread(target=self._load, daemon=True).start()
             elif self._loop:
-                self._arming &= order["cmd"] == "camera"  # armed or disarmed by somebody since
+                if order["cmd"] != "camera":  # armed or disarmed by somebody since
+                    self._arming = False
+                    self._orders += 1
                 self._loop.obey(order)
+                self._line.report("loop", loop=self._rules(self._loop))
         self.tell()
 
     def tell(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,12 @@ def make_session(
     exposure_us: float | None = 2000.0,
     bit: int = 2,
     timed: bool = True,
+    said_ns: Sequence[int] = (),
 ) -> Path:
     """Write a session without video whose cameras delivered these frames.
 
-    Every second frame has a result. `timed`: the camera has a clock.
+    Every second frame has a result. `timed`: the camera has a clock. `said_ns`: the exposure times
+    that the camera said with its frames, again and again; left out: none.
     """
     folder.mkdir(parents=True)
     section = {"exposure_us": exposure_us} if exposure_us else {}
@@ -71,6 +74,7 @@ def make_session(
         rows["t_camera_ns"] = stamps if timed else NONE_WORD
         rows["t_host_ns"] = HOST_NS + stamps - stamps[0] + 1_000_000
         rows["status"] = layout.Status.NO_VIDEO
+        rows["exposure_time_ns"] = np.resize(said_ns or 0, n)
         if frames.high is not None:
             rows["line_status"] = frames.high.astype(np.int64) << bit
         write_rows(folder / layout.frames_name(name), "frames", layout.FRAME_COLUMNS, rows)

@@ -24,7 +24,9 @@ from rtface.camera_config import TriggerSection
 from rtface.config import Rig, parse_rig
 from rtface.control import answer, told
 from rtface.exposure import FrameTimer, Timing
+from rtface.orders import pass_arming
 from rtface.process import Process
+from rtface.run import Supervisor
 from rtface.timing import timing_of
 from rtface.types import CameraInfo, CameraState, ExposureRange, Flag, Stamp, TimeSource, UserError
 
@@ -75,6 +77,15 @@ def test_a_longer_exposure_is_a_brighter_picture() -> None:
     assert means[500.0] == pytest.approx(usual / 2, rel=0.2)
     assert 1.5 * usual < means[2000.0] < 2.1 * usual
     assert means[10_000.0] > 200  # white, and not dark again by an overflow
+
+
+def test_however_much_longer_it_exposes_the_picture_is_white_and_goes_on() -> None:
+    camera = synthetic(Clock(), exposure_ns=10_000)
+    camera.start()
+    for exposure_us in (9000.0, 10_000.0):  # 900 times and more
+        camera.expose(exposure_us)
+        image = [shot(camera)[1] for _ in range(3)][-1]
+        assert image.mean() > 230
 
 
 def test_the_camera_says_what_it_made_of_it() -> None:
@@ -246,6 +257,8 @@ def test_an_exposure_that_changed_widens_the_error_and_is_no_longer_calibrated()
     assert 5 * MS <= doubtful.exposure_err_ns < 6 * MS  # half a frame
     for i in range(3001, 4000):
         after = found(i, 6 * MS)
+        if i < 3100:  # as long as the fit rests on what came before: half of the new one
+            assert after.exposure_ns == pytest.approx(i * 10 * MS + 3 * MS, abs=9000)
         assert after.flags & Flag.UNCALIBRATED
         assert abs(after.exposure_ns - (i * 10 * MS + 3 * MS)) <= after.exposure_err_ns
         assert after.exposure_err_ns >= 4 * MS
@@ -273,6 +286,10 @@ def rig(rules: dict[str, Any] | None = None, **fields: Any) -> Rig:
 
 
 PUFF = {"when": "pupil.area > 3 px2", "output": "laser"}
+
+
+#: what a tracker says of rules that nobody armed
+DISARMED = {"armed": False, "arms_itself": False, "orders": 0}
 
 
 class Child(Process):
@@ -373,15 +390,16 @@ def test_what_is_no_exposure_time_reaches_no_camera(us: Any, text: str) -> None:
 
 
 def test_rules_that_were_made_for_an_exposure_keep_it() -> None:
-    def asked(us: str, rig: Rig, armed: bool = False) -> Any:
+    def asked(us: str, rig: Rig, **loop: bool) -> Any:
         track, acquire = Child("track"), Child("acquire")
-        track.counts = {"loop": {"armed": armed}}
+        track.counts = {"loop": DISARMED | loop}
         return ask(Exposures(rig), [acquire, track], camera="cam1", us=us)
 
     pupil = {"pupil": {}}
     free = rig(PUFF, **pupil)
     assert isinstance(asked("9000", free), Future)
     assert "disarm" in asked("9000", free, armed=True)["error"]
+    assert "disarm" in asked("9000", free, arms_itself=True)["error"]  # but for a wait
     declared = rig(PUFF, exposure_us=1000.0, **pupil)
     assert isinstance(asked("900", declared), Future)
     assert "exposure_us = 1000" in asked("1100", declared)["error"]
@@ -389,5 +407,62 @@ def test_rules_that_were_made_for_an_exposure_keep_it() -> None:
     assert "accept it again" in asked("900", hazard)["error"]
     measured = rig(latency="latency.json", **pupil)
     assert "latency: its delay was measured" in asked("900", measured)["error"]
+    frame = {"exposure_us": "frame", "stamp_means": "start"}
+    for section in ({}, frame):
+        bound = rig(delay_err_us=100.0, **section)
+        assert "delay_err_us: its delay was declared" in asked("900", bound)["error"]
+        assert isinstance(asked("900", rig(**section)), Future)  # its bound is a whole frame
+    assert isinstance(asked("900", rig(delay_err_us=100.0, exposure_us=1000.0)), Future)
     assert "there is no camera 'x'" in ask(Exposures(free), [], camera="x", us="5")["error"]
     assert "not ready" in ask(Exposures(free), [], camera="cam1", us="5")["error"]
+
+
+def test_an_order_to_arm_counts_before_the_tracker_has_said_so() -> None:
+    made = rig(PUFF, pupil={})
+    track, acquire = Child("track"), Child("acquire")
+    processes: list[Process] = [acquire, track]
+
+    def asked() -> Any:
+        return ask(Exposures(made), processes, camera="cam1", us="900")
+
+    assert "disarm first" in asked()["error"]  # it has said nothing yet
+    track.counts = {"loop": DISARMED}
+    assert isinstance(asked(), Future)
+    pass_arming(made, processes, "arm", "")
+    assert "disarm first" in asked()["error"]  # what it said was before the order
+    track.counts = {"loop": {**DISARMED, "armed": True, "orders": 1}}
+    assert "disarm first" in asked()["error"]
+    pass_arming(made, processes, "disarm", "")
+    track.counts = {"loop": {**DISARMED, "orders": 2}}
+    assert isinstance(asked(), Future)
+
+
+def test_nothing_is_armed_while_an_exposure_time_is_being_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = rig(PUFF, pupil={})
+    run, track, acquire = Supervisor(made), Child("track"), Child("acquire")
+    run._children.all += [acquire, track]
+    try:
+        track.counts = {"loop": DISARMED}
+        command = {"camera": "cam1", "us": "900"}
+        run.act("exposure", command)
+        with pytest.raises(UserError, match="camera cam1: an exposure time is just being set"):
+            run.act("arm", {})
+        assert track.orders == []
+        run.act("disarm", {})  # that always is
+        # a camera that hangs may still do it
+        monkeypatch.setattr("rtface.adjust.ANSWER_WITHIN_S", -1.0)
+        run._exposures.heard(acquire, {"id": 0, "error": "no"}, None)
+        track.counts = {"loop": {**DISARMED, "orders": 1}}
+        run.act("exposure", command)
+        with pytest.raises(UserError, match="just being set"):
+            run.act("arm", {})
+        run._exposures.heard(acquire, {"id": 1, "error": "no"}, None)
+        run.act("arm", {})
+        assert [order["cmd"] for order in track.orders] == ["disarm", "arm"]
+        with pytest.raises(UserError, match="disarm first"):
+            run.act("exposure", command)
+    finally:
+        run._children.all.clear()
+        run.stop()

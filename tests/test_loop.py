@@ -158,6 +158,23 @@ def test_the_line_goes_idle_when_the_tracker_is_gone_or_stands(
 
 
 @pytest.mark.timeout(60)
+def test_rules_and_another_exposure_time_keep_off_each_other(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    text = MOUSE + rules("x").replace('kind = "serial"\nport = "x"', 'kind = "dry"')
+    with running(tmp_path, tiny_bundle, text) as program:
+        control = f"tcp://127.0.0.1:{program.control}"
+        wait_until(lambda: program.counts()["loop"]["orders"] == 0, 10)
+        expose = {"camera": "cam1", "us": "800"}
+        assert rtface.ask("exposure", control, **expose)["us"] == 800.0
+        for _ in range(5):  # at once, long before the status of the next second
+            assert rtface.ask("arm", control, seconds="60")["ok"]
+            assert "disarm first" in rtface.ask("exposure", control, **expose)["error"]
+            assert rtface.ask("disarm", control)["ok"]
+            wait_until(lambda: rtface.ask("exposure", control, **expose)["ok"], 5)
+
+
+@pytest.mark.timeout(60)
 def test_dry_and_disarmed_unless_told(tmp_path: Path, tiny_bundle: Path, ring_dir: Path) -> None:
     with board.running() as one:
         text = MOUSE + rules(one.port)

@@ -64,7 +64,7 @@ def rig_file(folder: Path, text: str = RIG) -> RigFile:
     [
         (
             {"bbox": [[16, 20, 320, 240]]},
-            ["-bbox = [0, 0,  64, 64]  # as of May", "+bbox = [16, 20, 320, 240]  # as of May"],
+            ["-bbox = [0, 0,  64, 64]  # as of May", "+bbox = [16, 20,  320, 240]  # as of May"],
         ),
         ({"bbox": []}, ["-bbox = [0, 0,  64, 64]  # as of May"]),
         (
@@ -78,6 +78,63 @@ def rig_file(folder: Path, text: str = RIG) -> RigFile:
 )
 def test_one_line_changes(wanted: dict[str, Any], lines: list[str]) -> None:
     assert changed(RIG, **wanted) == lines
+
+
+SPREAD = """\
+[camera.cam1]
+kind = "synthetic"
+[camera.cam1.motion]
+roi = [ # areas
+    # nose
+    [8, 8, 40, 40],  # large
+    # whiskers
+    [1, 2, 30, 40],
+]
+bin = 4 # coarse
+[camera.cam1.pupil]
+box = [
+    300, 120, # left, top
+    90, 70,   # size
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lines"),
+    [
+        (
+            {"roi": [[9, 8, 40, 40], [1, 2, 30, 40]]},
+            ["-    [8, 8, 40, 40],  # large", "+    [9, 8, 40, 40],  # large"],
+        ),
+        ({"roi": [[8, 8, 40, 40]]}, ["-    [1, 2, 30, 40],"]),
+        ({"roi": [[1, 2, 30, 40]]}, ["-    [8, 8, 40, 40],  # large"]),
+        (
+            {"roi": [[8, 8, 40, 40], [1, 2, 30, 40], [5, 6, 70, 80]]},
+            ["+    [5, 6, 70, 80],"],
+        ),
+        ({"roi": [[5, 6, 70, 80], [8, 8, 40, 40], [1, 2, 30, 40]]}, ["+    [5, 6, 70, 80],"]),
+        ({"roi": []}, ["-    [8, 8, 40, 40],  # large", "-    [1, 2, 30, 40],"]),
+        (
+            {"pupil": [[301, 120, 90, 60]]},
+            [
+                "-    300, 120, # left, top",
+                "-    90, 70,   # size",
+                "+    301, 120, # left, top",
+                "+    90, 60,   # size",
+            ],
+        ),
+    ],
+)
+def test_lists_of_several_lines_keep_lines_and_comments(
+    wanted: dict[str, Any], lines: list[str]
+) -> None:
+    assert sorted(changed(SPREAD, **wanted)) == sorted(lines)
+
+
+def test_a_file_without_a_last_line_end() -> None:
+    text = '[camera.cam1]\n# how\nkind = "synthetic"\n# what\nwidth = 320  # px'
+    new = edited(text, "cam1", {"bbox": [[1, 2, 30, 40]]}, Path("x"))
+    assert new == text + "\nbbox = [1, 2, 30, 40]\n"
 
 
 def test_a_new_key_does_not_fall_to_a_table_that_is_commented_out() -> None:
@@ -119,7 +176,8 @@ def test_marks_and_line_ends_stay(tmp_path: Path) -> None:
     assert section.bbox == (16, 20, 320, 240)
     assert areas_of(section)["pupil"] == [[300, 120, 90, 70]]
     # and again, and of a second camera: what it wrote itself is no change of others
-    file.write("cam2", {"bbox": [[0, 0, 32, 32]]})
+    assert file.write("cam2", {"bbox": [[0, 0, 32, 32]]}) == backup
+    assert backup.read_bytes() == before  # what the run began with stays
     assert areas_of(file.rig.camera["cam2"]) == {"bbox": [[0, 0, 32, 32]]}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rig.toml", "rig.toml.bak"]
 

@@ -129,12 +129,19 @@ def test_faults_of_the_clock_and_overload_disarm_the_loop_and_are_told() -> None
 def test_a_run_that_was_to_arm_itself_does_not_once_somebody_disarmed(meanwhile: str) -> None:
     """``--armed`` waits for the first frame that is good enough; an order may come before."""
     one, orders = looped(clock_err_ms=1.0), []
-    line = SimpleNamespace(job={"armed": True}, order=lambda: orders.pop() if orders else None)
     told: list[dict[str, Any]] = []
+    said: list[dict[str, Any]] = []
+    line = SimpleNamespace(
+        job={"armed": True},
+        order=lambda: orders.pop() if orders else None,
+        report=lambda kind, loop: said.append(loop),
+    )
     publisher = SimpleNamespace(send_event=told.append)
     info = CameraInfo(64, 64, 8, 100.0)
     between = _Between(line, None, one, publisher, None, {"motion": None}, info, None)  # type: ignore[arg-type]
     between.arm(ledger(0)._replace(exposure_err_ns=3_000_000))  # not good enough yet
+    state = between.state()["loop"]
+    assert (state["armed"], state["arms_itself"], state["orders"]) == (False, True, 0)
     if meanwhile == "disarm":
         orders.append({"cmd": "disarm", "why": "by command"})
     elif meanwhile == "sleep":
@@ -147,11 +154,18 @@ def test_a_run_that_was_to_arm_itself_does_not_once_somebody_disarmed(meanwhile:
         between.tend()
     armed = meanwhile in ("nothing", "a camera that waited")
     assert one.rules.armed is armed
+    state = between.state()["loop"]
+    assert (state["armed"], state["arms_itself"]) == (armed, False)
+    assert [loop["orders"] for loop in said] == {"disarm": [1], "a camera that waited": [0]}.get(
+        meanwhile, []
+    )
     assert whys(told) == [("armed", "at the start of the run")] * armed
     # by hand it can be
     orders.append({"cmd": "arm", "why": "by command"})
     between.tend()
     assert one.rules.armed
+    assert said[-1]["armed"]  # it is told at once
+    assert said[-1]["orders"] == 1 + (meanwhile == "disarm")
 
 
 @pytest.mark.parametrize("rearm", ["never", "resume"])
@@ -161,8 +175,10 @@ def test_a_camera_that_waits_or_is_gone(rearm: str) -> None:
     arm(one)
     one.obey({"cmd": "camera", "state": "waiting"})
     assert whys(one.tend()) == [("disarmed", "the camera waits for triggers")]
+    assert one.state()["arms_itself"] is (rearm == "resume")
     one.obey({"cmd": "camera", "state": "running"})
     expected = [("armed", "the camera goes on")] if rearm == "resume" else []
+    assert not one.state()["arms_itself"]
     events = one.tend()
     assert whys(events) == expected
     if expected:

@@ -13,6 +13,7 @@ import zmq
 from programs import RTFACE, SMALL, SYNTHETIC, Program, alive, running, wait_until
 from videofiles import cut, pictures, write
 
+import rtface
 from rtface.rings import FrameRingWriter
 from rtface.types import CameraInfo
 
@@ -40,6 +41,26 @@ def test_ctrl_c_leaves_nothing(
     assert "every frame accounted for: yes" in out
     assert "Traceback" not in err
     assert list(ring_dir.iterdir()) == []
+
+
+def test_a_disk_that_hangs_under_the_rig_file_does_not_hold_up_the_end(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
+    with running(tmp_path, tiny_bundle, SMALL) as program:
+        # opening a FIFO that nobody reads waits, as a file of a network disk that is away does
+        os.mkfifo(program.rig.with_name(f".{program.rig.name}.new"))
+        address = f"tcp://127.0.0.1:{program.control}"
+        for text in ("no word within", "is just being written"):
+            reply = rtface.ask("write_rig", address, 5, camera="cam1", bbox="8,8,64,64")
+            assert text in reply["error"]
+        wait_until(lambda: program.counts()["tracked"] > 0, 10)
+        pids = program.pids()
+        program.popen.send_signal(signal.SIGINT)
+        gone_within(pids, 5.0)
+        code, _, err = program.stop()
+    assert code == 0, err
+    assert "Traceback" not in err
+    assert "bbox" not in program.rig.read_text()
 
 
 def test_ctrl_c_while_starting_leaves_nothing(

@@ -116,6 +116,26 @@ def test_without_an_exposure_time_the_edge_is_given(tmp_path: Path, coded: Simul
         assert np.abs(opened.cameras["cam1"].daq_s() - coded.truth_s[::2]).max() < EXACT_S
 
 
+@pytest.mark.parametrize("after_ns", [6_000_000, 2_000_000])
+def test_frames_that_do_not_know_their_exposure_once_it_was_set(
+    tmp_path: Path, coded: Simulated, after_ns: int
+) -> None:
+    n = len(coded.frames.t_s)
+    said_ns = np.full(n, 2_000_000)  # as in the rig file, until another is set
+    said_ns[n // 2 :] = after_ns
+    said_ns[n // 2 : n // 2 + 4] = 0
+    folder = make_session(tmp_path / "s", {"cam1": coded.frames}, said_ns=said_ns.tolist())
+    path, line, _ = write("csv", tmp_path, coded.edges)
+    assert run(folder, "--daq", path, "--line", line)[0] == 0
+    with RecordFile(folder / "cam1.sync.rec") as file:
+        rows = file[:]
+    changed = after_ns != 2_000_000
+    doubtful = (said_ns == 0) & changed
+    assert np.array_equal((rows["flags"] & SyncFlag.EDGE) > 0, doubtful)
+    known_ns = np.where(said_ns > 0, said_ns, 0 if changed else 2_000_000)
+    assert np.abs(rows["t_daq_s"] - coded.truth_s - known_ns / 2e9).max() < EXACT_S
+
+
 def test_no_sync_yet(session: Path) -> None:
     with (
         rtface.open_session(session) as opened,

@@ -63,8 +63,8 @@ def draft(page: Page) -> dict[str, list[list[int]]]:
     return page.evaluate("window.rtface.areas.draft")
 
 
-def drag(page: Page, *places: tuple[float, float]) -> None:
-    """Press at a place of the frame, px, move on over the others and let go."""
+def drag(page: Page, *places: tuple[float, float], up: bool = True) -> None:
+    """Press at a place of the frame, px, move on over the others and let go, if ``up``."""
     box = page.locator("#picture").bounding_box()
     shown = page.evaluate("window.rtface.shown")
     assert box is not None
@@ -74,7 +74,13 @@ def drag(page: Page, *places: tuple[float, float]) -> None:
         )
         if i == 0:
             page.mouse.down()
-    page.mouse.up()
+    if up:
+        page.mouse.up()
+
+
+def scale(page: Page) -> float:
+    """CSS px of a px of the frame."""
+    return float(page.evaluate("window.rtface.shown.k"))
 
 
 def near(found: list[int], wanted: list[int]) -> bool:
@@ -111,6 +117,8 @@ def test_areas_are_drawn_dragged_and_written(browser: Browser, rig: tuple[Progra
         drag(page, (100, 200), (80, 260))
         assert near(draft(page)["bbox"][0], [80, 70, 390, 260])
         drag(page, (600, 20))
+        drag(page, (600, 20), (600 + 1 / scale(page), 20))  # nor does a hand that is not still
+        drag(page, (600, 20), (600 + 2 / scale(page), 20 - 2 / scale(page)))
         assert near(draft(page)["bbox"][0], [80, 70, 390, 260])
         drag(page, (200, 180), (-500, 5000))  # it stays in the frame
         assert draft(page)["bbox"][0][:2] == [0, 480 - draft(page)["bbox"][0][3]]
@@ -194,6 +202,54 @@ def test_a_paused_picture_keeps_its_shape_when_its_room_changes(
             until(page, f"Math.abs(({shape})() - 1) < 0.01")
             page.wait_for_timeout(300)
             assert page.evaluate(shape) == pytest.approx(1, abs=0.01)
+
+
+def test_e_in_a_drag_ends_the_drag(browser: Browser, rig: tuple[Program, str]) -> None:
+    with opened(browser, rig[1]) as page:  # fails on whatever the page throws
+        moving(page)
+        expect(page.locator("#edit")).to_be_enabled(timeout=10_000)
+        page.locator("#picture").focus()
+        for begins in ((620, 20), (20, 420)):  # beside all areas, and in one
+            page.keyboard.press("e")
+            expect(page.locator("#areas")).to_be_visible()
+            drag(page, begins, (580, 300), up=False)
+            page.keyboard.press("e")
+            expect(page.locator("#areas")).to_be_hidden()
+            page.mouse.move(300, 300)
+            page.mouse.up()
+        # and the picture moves again
+        page.keyboard.press("+")
+        page.keyboard.press("+")
+        until(page, "window.rtface.settled")
+        before = page.evaluate("window.rtface.shown.left")
+        drag(page, (300, 200), (340, 200))
+        until(page, f"window.rtface.shown.left > {before} + 10")
+
+
+@pytest.mark.parametrize("how", ["key", "button"])
+def test_areas_can_be_left_when_the_run_is_gone(
+    browser: Browser, tmp_path: Path, tiny_bundle: Path, how: str
+) -> None:
+    with (
+        running(tmp_path, tiny_bundle, MOUSE + AREAS) as program,
+        page_of(program) as address,
+        opened(browser, address) as page,
+    ):
+        moving(page)
+        edit = page.locator("#edit")
+        expect(edit).to_be_enabled(timeout=10_000)
+        edit.click()
+        expect(page.locator("#areas")).to_be_visible()
+        program.stop()
+        expect(page.locator("#findings")).to_contain_text("No run answers", timeout=20_000)
+        page.wait_for_timeout(1500)  # the next status
+        expect(page.locator("#areas")).to_be_visible()  # the draft is still there to copy
+        if how == "key":
+            page.keyboard.press("e")
+        else:
+            edit.click(timeout=2000)
+        expect(page.locator("#areas")).to_be_hidden()
+        expect(edit).to_be_disabled()  # and there are none to edit
 
 
 def test_exposure_is_set_and_confirmed(browser: Browser, rig: tuple[Program, str]) -> None:

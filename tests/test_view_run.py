@@ -31,6 +31,7 @@ from view_cases import PageLike, answers, get, read_rows, serving
 
 import rtface
 from rtface.rings import FrameRingReader
+from rtface.types import TimeSource
 from rtface.view.serve import Settings
 
 pytestmark = pytest.mark.slow
@@ -226,13 +227,14 @@ def test_areas_go_into_the_rig_file_from_this_machine_alone(
 
 
 def test_exposure_is_set_confirmed_and_recorded(tmp_path: Path, tiny_bundle: Path) -> None:
-    camera = SMALL + 'stamp_means = "start"\nexposure_us = 1000.0\n'
+    camera = SMALL + 'stamp_means = "start"\nexposure_us = 1000.0\ndelay_err_us = 5.0\n'
+    camera += "sim_pairs = true\n"
     with (
         running(tmp_path, tiny_bundle, camera, extra=FFV1) as program,
         serving(control(program), token="t" * 20) as settings,
         watching(settings) as page,
     ):
-        wait_until(lambda: recorded_frames(program) > 50, 20)
+        wait_until(lambda: program.counts()["clock"]["source"] == "latched_pairs", 20)
         assert program.counts()["exposure"] == {"us": 1000.0, "least_us": 1.0, "most_us": 10_000.0}
         for us, text in (
             ("10001", "10001 us is not possible; at 100 Hz the camera takes 1 to 10000 us"),
@@ -246,7 +248,7 @@ def test_exposure_is_set_confirmed_and_recorded(tmp_path: Path, tiny_bundle: Pat
         assert program.counts()["exposure"]["us"] == 3000.0
         token = {"Authorization": f"Bearer {'t' * 20}"}
         with contextlib.closing(PageLike(settings, "rig", additional_headers=token)) as other:
-            assert other.ask("exposure", camera="cam1", us="2000")["us"] == 2000.0
+            assert other.ask("exposure", camera="cam1", us="4000")["us"] == 4000.0
         now = recorded_frames(program)
         wait_until(lambda: recorded_frames(program) > now + 50, 20)
         program.stop()
@@ -254,17 +256,21 @@ def test_exposure_is_set_confirmed_and_recorded(tmp_path: Path, tiny_bundle: Pat
         events = [event for event in session.events if event.kind == "exposure"]
         frames = session.cameras["cam1"].frames[:]
         told = [(event.fields["asked_us"], event.fields["exposure_us"]) for event in events]
-        assert told == [(3000.4, 3000.0), (2000.0, 2000.0)]
+        assert told == [(3000.4, 3000.0), (4000.0, 4000.0)]
         times = frames["exposure_time_ns"]
         for event in events:  # frames delivered long after it have it, and none before
             exposure_ns = round(1000 * event.fields["exposure_us"])
             first = frames["t_host_ns"][times == exposure_ns].min()
             assert 0 < first - event.t_host_ns < 10**9
         results = session.cameras["cam1"].results[:]
-        last = {int(row["frame_seq"]): row for row in results}
-        for frame in frames[-20:]:  # the camera stamps the start: half of the time comes on top
-            row = last.get(int(frame["frame_seq"]))
-            assert row is None or row["exposure_err_ns"] >= 1_000_000
+        # the camera stamps the start: half of the time comes on top, and its clock is the host's
+        results = results[results["time_source"] == TimeSource.LATCHED_PAIRS.value]
+        own_ns = times[np.searchsorted(frames["frame_seq"], results["frame_seq"])]
+        assert set(own_ns) == {0, 3_000_000, 4_000_000}
+        own_ns = np.where(own_ns > 0, own_ns, 1_000_000)  # until it is set, as in the rig file
+        began_ns = results["exposure_ns"] - own_ns // 2 - results["t_camera_ns"]
+        assert np.ptp(began_ns) < 50_000
+        assert results["exposure_err_ns"].max() < 50_000
 
 
 def test_what_has_no_exposure_time_says_so(tmp_path: Path, tiny_bundle: Path) -> None:

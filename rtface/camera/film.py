@@ -125,7 +125,7 @@ class Film:
         seen = canvas[top : top + face.height, left : left + face.width]
         light = self._light
         np.clip(seen, HEADROOM, 255 - HEADROOM, out=light, casting="unsafe")
-        gain = round(state.gain * _UNIT_GAIN)
+        gain = min(0xFFFF, round(state.gain * _UNIT_GAIN))  # all is white long before
         if gain != _UNIT_GAIN:
             if gain > _MOST_GAIN:  # white before the product overflows
                 np.minimum(light, np.uint16(0xFFFF // gain), out=light)

@@ -169,8 +169,8 @@ def _say(name: str, kind: str, found: Match, rows: Any, pulse: str) -> None:
     )
     if counts[SyncFlag.EDGE]:
         print(
-            f"the exposure time is not known: times are those of the {pulse} edge, not of the "
-            "midpoint (exposure_us in the rig file)"
+            f"the exposure time of {counts[SyncFlag.EDGE]} frames is not known: theirs are times "
+            f"of the {pulse} edge, not of the midpoint (exposure_us in the rig file)"
         )
     if found.anchor.kind == "start":
         print("nothing but their number ties these pulses to these frames: keep the files together")

@@ -20,6 +20,8 @@ from rtface.types import UserError
 
 #: clocks before and after a restart are tied by what was delivered so long beside it, ns
 BESIDE_NS = 5_000_000_000
+#: exposure times that differ by less are the same one, s
+SAME_S = 1e-6
 COLUMNS = (
     Column("frame_seq", "<i8"),
     Column("t_daq_s", "<f8", (), "s of the recording: midpoint of the exposure"),
@@ -57,7 +59,10 @@ class Recorded:
         own_s = rows["exposure_time_ns"] * 1e-9
         fixed = section.get("exposure_us")
         if isinstance(fixed, int | float):
-            own_s = np.where(own_s > 0, own_s, fixed * 1e-6)
+            said_s = own_s[own_s > 0]
+            # once another was set, a frame that says none may have either
+            if (np.abs(said_s - fixed * 1e-6) < SAME_S).all():
+                own_s = np.where(own_s > 0, own_s, fixed * 1e-6)
         rolling_us = float(section.get("row_us") or 0) * (camera.about.height - 1)
         later_us = rolling_us / 2
         if pulse == "trigger":

@@ -2,7 +2,7 @@
 import { AREAS, write } from "./colours.js";
 
 const $ = (id) => document.getElementById(id);
-const REACH = 8, LEAST = { bbox: 16, roi: 4, pupil: 8, running: 16 };    // CSS px; px of the frame
+const REACH = 8, DRAWS_FROM = 4, LEAST = { bbox: 16, roi: 4, pupil: 8, running: 16 };    // CSS px; px of the frame
 const LABELS = { bbox: "tracked part", roi: "motion area", pupil: "eye", running: "treadmill" };
 const TABLES = { bbox: ["", "bbox"], roi: [".motion", "roi"], pupil: [".pupil", "box"], running: [".running", "box"] };
 const MOST_ROIS = 8, NUMBERS = ["area-left", "area-top", "area-width", "area-height"];
@@ -44,18 +44,23 @@ export class Areas {
     this.camera = camera;
     this.file = counts.rig_file ?? null;
     this.saved = counts.areas ?? {};
-    $("edit").disabled = !Object.keys(this.saved).length || !this.video.meta;
+    this.offer();
     if (this.on) this.tell(true);
   }
 
+  // a run that falls silent has no areas; whoever edits some then can still leave
+  offer() { $("edit").disabled = !this.on && !(Object.keys(this.saved).length && this.video.meta); }
+
   toggle() {
     this.on = !this.on;
+    this.drag = null;
     $("edit").setAttribute("aria-pressed", String(this.on));
     $("areas").hidden = !this.on;
     $("area-lines").hidden = true;
     this.draft = structuredClone(this.saved);
     this.chosen = null;
     if (this.on) { this.choose(Object.keys(this.draft)[0], 0); $("picture").focus(); }
+    this.offer();
     this.video.dirty = true;
   }
 
@@ -106,21 +111,23 @@ export class Areas {
 
   // --- the pointer; px of the canvas ---
 
+  // beside all of them nothing is drawn, and nothing taken away, until the pointer has moved some way
   down(at) {
-    const found = this.hit(at) ?? this.begin(at);
-    this.drag = { ...found, from: this.px(at), box: [...this.box] };
+    const found = this.hit(at);
+    this.drag = found ? { ...found, from: this.px(at), box: [...this.box] } : { begins: at };
   }
 
   begin(at) {
-    const [name] = this.chosen, { x, y } = this.px(at);
-    const i = name === "roi" ? Math.min(this.draft.roi.length, MOST_ROIS - 1) : 0, before = structuredClone(this.draft[name]);
-    this.chosen = [name, i];
-    this.draft[name][i] = [Math.round(x), Math.round(y), 0, 0];
-    return { sides: ["right", "bottom"], before };
+    const [name] = this.chosen, from = this.px(at);
+    this.chosen = [name, name === "roi" ? Math.min(this.draft.roi.length, MOST_ROIS - 1) : 0];
+    this.drag = { sides: ["right", "bottom"], from, box: [Math.round(from.x), Math.round(from.y), 0, 0] };
   }
 
   move(at) {
     if (!this.drag) return;
+    const { begins } = this.drag;
+    if (begins && Math.hypot(at.x - begins.x, at.y - begins.y) < DRAWS_FROM) return;
+    if (begins) this.begin(begins);
     const { sides, from, box: [x, y, w, h] } = this.drag, to = this.px(at), dx = to.x - from.x, dy = to.y - from.y;
     if (!sides.length) { this.set([x + dx, y + dy, w, h]); return; }
     const { width, height } = this.size, clamp = (value, high) => Math.min(high, Math.max(0, value));
@@ -133,13 +140,7 @@ export class Areas {
     this.set([left, top, right - left, bottom - top]);
   }
 
-  up() {
-    if (this.drag && !(this.box[2] && this.box[3])) {       // a click draws nothing, and takes nothing away
-      this.draft[this.chosen[0]] = this.drag.before;
-      this.tell();
-    }
-    this.drag = null;
-  }
+  up() { this.drag = null; }
 
   px({ x, y }) {
     const { k, left, top } = this.video.place();
@@ -211,7 +212,7 @@ export class Areas {
     try {
       const answer = await this.link.ask("write_rig", fields);
       this.saved = draft;
-      this.say(`Written to ${answer.file}. It counts from the next start; the old one is ${answer.backup.split(/[\\/]/).pop()}.`);
+      this.say(`Written to ${answer.file}. It counts from the next start; as it was before this run it is ${answer.backup.split(/[\\/]/).pop()}.`);
     } catch (error) {
       $("area-lines").hidden = false;
       this.say(error.message, true);
