@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from many_cases import rig, same_tree, textured, track
+from many_cases import rig, same_tree, still, textured, track
 from programs import RTFACE
 from test_offline import clip
 
@@ -118,6 +118,41 @@ def test_names_and_what_is_there_already(
     wide = load_bundle(wide_bundle)
     (job,), _ = plan([one], tmp_path / "s", made, wide)
     with pytest.raises(UserError, match="was made with another network or rig file"):
+        track_video(job)
+
+
+@pytest.mark.parametrize(("kind", "components"), [("short", 6), ("still", 0), ("one", 0)])
+def test_videos_without_fittable_masks_have_energy_alone(
+    tmp_path: Path, tiny_bundle: Path, kind: str, components: int
+) -> None:
+    video = textured(tmp_path / f"{kind}.mkv", 8 if kind == "short" else 1)
+    if kind == "still":
+        video = still(video, 12)
+    motion = {"components": 20, "bin": 4}
+    camera = {"kind": "video", "file": "v", "motion": motion}
+    made = parse_rig({"engine": {"bundle": str(tiny_bundle)}, "camera": {"cam1": camera}}, "rig")
+    (job,), _ = plan([video], tmp_path / "s", made, load_bundle(tiny_bundle))
+    outcome = track_video(job)
+    assert outcome.fault == ""
+    assert track_video(job).fault == ""  # a remark is no fault
+    assert verify(Path(job.folder)) == []
+    with open_session(job.folder) as session:
+        told = [e.fields["text"] for e in session.events if e.kind == "annotation"]
+        assert told == [outcome.note]
+        words = "at most 7 components of each area instead of 20" if components else "energy alone"
+        assert words in outcome.note
+        signals = session.cameras["cam1"]
+        assert np.isfinite(signals.signal("motion_energy")[1:]).all()
+        known = np.isfinite(signals.signal("motion")[1:])
+        assert known.sum(1).tolist() == [components] * (outcome.frames - 1)
+
+
+def test_what_cannot_be_fitted_names_the_video(tmp_path: Path, tiny_bundle: Path) -> None:
+    camera = {"kind": "video", "file": "v", "motion": {"roi": [[0, 0, 600, 600]]}}
+    made = parse_rig({"engine": {"bundle": str(tiny_bundle)}, "camera": {"cam1": camera}}, "rig")
+    video = textured(tmp_path / "v.mkv", 5)
+    (job,), _ = plan([video], tmp_path / "s", made, load_bundle(tiny_bundle))
+    with pytest.raises(UserError, match=r"v\.mkv: motion: ROI 0,0,600,600: not inside"):
         track_video(job)
 
 

@@ -40,13 +40,17 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a video: frames in its session, why not all is well, whether done before."""
+    """What became of a video: frames in its session, why not all is well, whether done before.
+
+    ``note`` is what differs from what was asked for, and no fault.
+    """
 
     video: str
     folder: str
     frames: int = 0
     fault: str = ""
     skipped: bool = False
+    note: str = ""
 
 
 def fingerprint(path: Path) -> str:
