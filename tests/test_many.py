@@ -14,7 +14,7 @@ from test_offline import clip
 
 from rtface.camera.video import probe, read_frames
 from rtface.config import parse_rig
-from rtface.engine import make_engine
+from rtface.engine import CPU_RUNTIMES, RUNTIMES, make_engine, start_engine
 from rtface.engine.bundle import load_bundle
 from rtface.many.plan import fingerprint, plan
 from rtface.many.session import track_video
@@ -119,6 +119,29 @@ def test_names_and_what_is_there_already(
     (job,), _ = plan([one], tmp_path / "s", made, wide)
     with pytest.raises(UserError, match="was made with another network or rig file"):
         track_video(job)
+
+
+def test_auto_is_settled_once_and_by_what_is_there(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, camera = load_bundle(tiny_bundle), {"cam1": {"kind": "video", "file": "v"}}
+    engine = {"bundle": str(tiny_bundle), "runtime": "auto"}
+    made = parse_rig({"engine": engine, "camera": camera}, "rig")
+    videos = [clip(tmp_path / f"{i}.mkv", 3 + i) for i in range(3)]
+    jobs, _ = plan(videos, tmp_path / "s", made, network)
+    (taken,) = {(job.rig["engine"]["runtime"], job.rig["engine"]["precision"]) for job in jobs}
+    assert taken[0] in CPU_RUNTIMES
+    assert taken[1] in RUNTIMES[taken[0]]
+    assert track_video(jobs[1]).frames == 4
+    # another time another one may be the fastest
+    other = start_engine(network, "onnxruntime")._replace(runtime="other", precision="bf16")
+    monkeypatch.setattr("rtface.many.plan.start_engine", lambda *_: other)
+    again, _ = plan(videos, tmp_path / "s", made, network)
+    assert [job.recording for job in again] == [job.recording for job in jobs]
+    assert track_video(again[1]).skipped
+    elsewhere, _ = plan(videos, tmp_path / "t", made, network)
+    assert {job.rig["engine"]["runtime"] for job in elsewhere} == {"other"}
+    assert elsewhere[0].recording != jobs[0].recording
 
 
 @pytest.mark.parametrize(("kind", "components"), [("short", 6), ("still", 0), ("one", 0)])
