@@ -4,7 +4,7 @@
     python docs/make_pictures.py --video FILE --out DIR   # frames of a recording, for looking at
 
 Filled dots have a score above 0.5; hollow ones are guesses. Orange: eye; blue: pupil; green: nose;
-yellow: whisker pad; red: mouth; pink: lower lip.
+yellow: whisker pad; red: mouth; pink: lower lip; white: whatever else a network finds.
 
 Pictures of recordings are for your own eyes: keep them out of the repository.
 """
@@ -36,6 +36,8 @@ COLOURS = {
     "mouth": (213, 94, 0),
     "lowerlip": (204, 121, 167),
 }
+#: of all other keypoints
+OTHER = (255, 255, 255)
 
 
 def overlay(
@@ -52,7 +54,7 @@ def overlay(
                 rgb[int(y), int(x)] = rgb[int(y), int(x)] // 2 + 100
     y, x = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
     for name, (px, py), score in zip(names, pose.xy, pose.score, strict=True):
-        colour = next(c for start, c in COLOURS.items() if name.startswith(start))
+        colour = next((c for start, c in COLOURS.items() if name.startswith(start)), OTHER)
         distance = np.hypot(x - px, y - py)
         inside = distance < radius if score > 0.5 else np.abs(distance - radius) < 0.8
         rgb[inside] = colour

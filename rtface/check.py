@@ -13,10 +13,12 @@ import numpy as np
 import zmq
 
 from rtface.camera import open_camera
+from rtface.collect import sampling
 from rtface.config import Rig
 from rtface.engine import Started, start_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.loop import Loop
+from rtface.motion.areas import areas_of, possible
 from rtface.publish import bind
 from rtface.rings import FrameRingWriter, ResultRingWriter
 from rtface.rules import decide
@@ -152,6 +154,12 @@ def _check_camera(
             f"{told['when']} -> {told['output']}; signal {told['delay_ms']:g} ms late, "
             f"after {told['after']} (lines are tried by: rtface trigger test)",
         )
+    motion = rig.camera[name].motion
+    if motion and motion.masks is None:
+        areas = areas_of(info.height, info.width, motion.bin, motion.roi).values()
+        differences = sampling(info, motion.fit_s, motion.bin).differences
+        if why := possible(areas, 1, motion.components, differences)[1]:
+            yield "  note", f"motion: {why}; a longer fit_s or a larger bin gives more"
     if stages.motion and stages.motion.note:
         yield "  note", stages.motion.note
     mode = face_mode(rig, name, bundle)

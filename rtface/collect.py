@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from rtface.motion.binning import Binner
+from rtface.motion.binning import Binner, binned_shape
 from rtface.rings import FrameRingReader
-from rtface.types import Float32Array
+from rtface.types import CameraInfo, Float32Array
 
 #: for binned frames, bytes; with what fitting needs it stays below 1 GB
 BUDGET = 200 << 20
@@ -21,11 +22,36 @@ _TURN_S = 0.005
 Stretch = list[Float32Array]
 
 
+class Sampling(NamedTuple):
+    """Which frames are kept: of ``wanted``, the first ``keep`` of every ``every``."""
+
+    wanted: int
+    keep: int
+    every: int
+
+    @property
+    def differences(self) -> int:
+        """How many pairs of frames that follow each other are kept, if none is lost."""
+        whole, rest = divmod(self.wanted, self.every)
+        return whole * (self.keep - 1) + max(0, min(rest, self.keep) - 1)
+
+
+def sampling(info: CameraInfo, seconds: float, bin_px: int) -> Sampling:
+    """Return which frames of a camera are kept of so many seconds, for what memory allows."""
+    rows, columns = binned_shape(info.height, info.width, bin_px)
+    wanted = max(2, round(seconds * info.rate_hz))
+    room = max(2, BUDGET // (4 * rows * columns))
+    if wanted <= room:
+        return Sampling(wanted, wanted, wanted)
+    stretches = max(1, room // STRETCH)
+    return Sampling(wanted, room // stretches, -(-wanted // stretches))
+
+
 class Collector:
     """Takes frames until it has seen enough. Belongs to one thread.
 
     Where the time asked for is too long for the memory allowed, it keeps stretches of ``STRETCH``
-    frames that are spread evenly over it.
+    frames, or a few more, that are spread evenly over it.
 
     Parameters
     ----------
@@ -43,12 +69,7 @@ class Collector:
         info = frames.info
         self._frames = frames
         self._binner = Binner(info.height, info.width, bin_px, info.dtype)
-        self.wanted = max(2, round(seconds * info.rate_hz))
-        room = max(2, BUDGET // (4 * self._binner.shape[0] * self._binner.shape[1]))
-        self._keep, self._every = self.wanted, self.wanted
-        if self.wanted > room:
-            self._keep = min(STRETCH, room)
-            self._every = -(-self.wanted // max(1, room // self._keep))
+        self.wanted, self._keep, self._every = sampling(info, seconds, bin_px)
         self.seen = 0
         self.stretches: list[Stretch] = []
         self._first = self._next = frames.ring.head + 1

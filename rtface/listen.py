@@ -128,6 +128,7 @@ class _View:
             "fast": (wire.fast_topic, 1.0, True),
             "motion": ("motion.{}.".format, 1.0, True),
             "pupil": ("pupil.{}.".format, 1.0, True),
+            "neural": ("neural.{}.".format, 1.0, True),
             "meta": (wire.meta_topic, SLOW_WINDOW_S, False),
         }
         for name, (topic, window_s, numbered) in known.items():

@@ -49,6 +49,7 @@ def run(line: child.Line) -> None:
             section.roi,
             on_progress=on_progress,
             binned_from=(frames.info.height, frames.info.width),
+            on_fewer=lambda why: line.report("note", text=f"camera.{camera}.motion: {why}"),
         )
     except _Stopped:
         line.report("done")

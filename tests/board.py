@@ -18,9 +18,8 @@ HERE = Path(__file__).parent
 FIRMWARE = HERE.parent / "docs/examples/arduino/rtface_trigger/rtface_trigger.ino"
 
 
-@contextlib.contextmanager
-def running_firmware(folder: Path, **options: int) -> Iterator[Running]:
-    """Run the firmware's own source, compiled for this machine, in another process."""
+def compiled_firmware(folder: Path, main: str = "main.cpp", **options: int) -> Path:
+    """Return a program: the firmware's own source, compiled for this machine, under a ``main``."""
     source = FIRMWARE.read_text(encoding="utf-8")
     for key, value in options.items():
         before, _, after = source.partition(f" {key.upper()} = ")
@@ -34,15 +33,20 @@ def running_firmware(folder: Path, **options: int) -> Iterator[Running]:
             "-O1",
             "-Wall",
             "-Werror",
-            "-include",
-            str(HERE / "firmware/Arduino.h"),
             f'-DFIRMWARE="{folder / "firmware.ino"}"',
             "-o",
             str(program),
-            str(HERE / "firmware/main.cpp"),
+            str(HERE / "firmware" / main),
         ],
         check=True,
     )
+    return program
+
+
+@contextlib.contextmanager
+def running_firmware(folder: Path, **options: int) -> Iterator[Running]:
+    """Run the firmware's own source, compiled for this machine, in another process."""
+    program = compiled_firmware(folder, **options)
     master, slave = pty.openpty()
     tty.setraw(master)
     tty.setraw(slave)

@@ -55,6 +55,23 @@ def textured(path: Path, n: int) -> Path:
     return path
 
 
+def still(video: Path, n: int) -> Path:
+    """A clip that shows the first frame of another so many times."""
+    import av
+
+    from rtface.camera.video import read_frames
+
+    image = next(iter(read_frames(video)))
+    path = video.with_name("n_" + video.name)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=50)
+        stream.height, stream.width, stream.pix_fmt = *image.shape, "gray"
+        for _ in range(n):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="gray")))
+        container.mux(stream.encode())
+    return path
+
+
 def same_tree(one: Path, other: Path) -> None:
     """The same files with the same bytes, all the way down."""
     names = sorted(p.relative_to(one) for p in one.rglob("*") if p.is_file())

@@ -3,18 +3,24 @@
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import golden
 import numpy as np
 import pytest
 from bridges import Native, Receiver, bridging, same_keypoints
 from conftest import free_ports
-from programs import SMALL, Program, running
+from programs import SMALL, Program, running, wait_until
 
+import rtface
 from rtface import wire
+from rtface.bridge import relay
 from rtface.bridge.jsonl import with_missed
 from rtface.bridge.lsl import ClockOffset, measure_offset
 from rtface.bridge.osc import addresses
+from rtface.publish import Publisher
 from rtface.wire import Message
 
 N = 100
@@ -214,3 +220,59 @@ def test_lsl_clock_offset_is_measured_and_nothing_is_made_of_noise() -> None:
     near = measure_offset(lambda: (next(now) + 60) * 1e-9, lambda: next(now))
     assert near == ClockOffset(0, near.err_ns)
     assert ClockOffset(0, 100).stamp_s(123_456_789_012_345) == 123456.789012345
+
+
+class Kept:
+    """A target that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+        self.seqs: list[int] = []
+
+    def begin(self, meta: dict[str, Any]) -> None:
+        self.runs.append(meta["session"])
+
+    def send(self, message: Message) -> None:
+        self.seqs.append(message.seq)
+
+    def tend(self) -> None:
+        pass
+
+    def state(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_meta_that_comes_too_late_ends_the_leaving_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "META_WITHIN_S", 0.1)
+    (port,) = free_ports(1)
+    names = {"keypoints": ["a", "b", "c"]}
+    said: list[str] = []
+    kept = Kept()
+    publisher = Publisher("cam1", "a" * 16, names | {"session": "a" * 16}, "127.0.0.1", port)
+    stream = rtface.subscribe("cam1", f"tcp://127.0.0.1:{port}", timeout_s=1)
+    bridge = relay.Relay(stream, kept, "cam1", said.append, lambda: False)
+
+    def turn(seq: int) -> None:
+        publisher.tend()
+        publisher.send(replace(golden.result(), seq=seq))
+        bridge.turn()
+
+    try:
+        wait_until(lambda: turn(1) or kept.runs == ["a" * 16], 10)
+        publisher.close()
+        # the next run, whose meta is still the one before
+        late = "b" * 16
+        publisher = Publisher("cam1", late, names | {"session": "a" * 16}, "127.0.0.1", port)
+        wait_until(lambda: turn(2) or bridge.left_out > 2, 10)
+        assert "does not say what it sends" in said[-1]
+        assert 2 not in kept.seqs
+        publisher.set_meta(names | {"session": late})
+        wait_until(lambda: turn(3) or 3 in kept.seqs, 10)
+    finally:
+        publisher.close()
+        stream.close()
+    assert kept.runs == ["a" * 16, late]
+    assert said[-1] == f"cam1: run {late}, 3 keypoints"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from programs import RTFACE
+from test_offline import clip
 from videofiles import pictures, write
 
 import rtface as package
@@ -74,6 +75,13 @@ def test_init_then_check(tmp_path: Path) -> None:
     assert "640x480 px, 8 bit, 100 Hz" in done.stdout
     assert "is ready: rtface run rig.toml" in done.stdout
     assert "exists already" in one_line(rtface("init", cwd=tmp_path))
+
+
+def test_run_takes_a_network_for_a_video_and_not_for_a_rig_file(tmp_path: Path) -> None:
+    video = clip(tmp_path / "v.mkv", 3)
+    line = one_line(rtface("run", "--video", video, "--bundle", tmp_path / "mine"))
+    assert f"{tmp_path / 'mine'}" in line
+    assert "--bundle go with --video" in one_line(rtface("run", "rig.toml", "--bundle", "mine"))
 
 
 @pytest.mark.slow

@@ -20,7 +20,9 @@ from programs import RTFACE
 from rtface.camera.video import read_frames
 from rtface.export.facemap import export_facemap
 from rtface.export.facemap_pose import BODYPARTS
+from rtface.export.facemap_proc import proc_dict
 from rtface.export.recorded import pieces_of
+from rtface.export.resume import KEPT
 from rtface.export.take import placed, recorded
 from rtface.facemap.weights import NAMES as FACEMAP_NAMES
 from rtface.session import layout, open_session, records
@@ -68,6 +70,29 @@ def test_components_and_running_of_a_session(tmp_path: Path, monkeypatch: Any) -
         shifts = np.full((205, 2), np.nan)
         shifts[results["frame_seq"]] = results["running"][:, 2:]
         assert np.array_equal(running.values, shifts[frame_seq], equal_nan=True)
+
+
+def test_energy_stays_where_no_masks_came(tmp_path: Path) -> None:
+    folder = make_session(tmp_path / "session")
+    (folder / layout.masks_name("cam1")).unlink()
+    with open_session(folder) as session:
+        camera = session.cameras["cam1"]
+        results, frame_seq = camera.results[:], np.arange(200)
+        found = recorded(folder, camera, frame_seq)
+    assert found.motion is not None
+    wanted = np.full((200, 2), np.nan, np.float32)
+    wanted[results["frame_seq"]] = results["motion_energy"]
+    assert np.array_equal(found.motion.energy, wanted, equal_nan=True)
+    proc = proc_dict(found, [["a.avi"]])
+    assert proc["fullSVD"]
+    assert proc["sbin"] == 4
+    assert proc["movSVD"] == []
+    assert [trace.shape for trace in proc["motSVD"]] == [(200, 1)] * 2  # Facemap needs some
+    assert not any(trace.any() for trace in proc["motSVD"])
+    for i, energy in enumerate(proc["motion"]):
+        known = np.isfinite(wanted[:, i])
+        assert np.array_equal(energy[known], wanted[known, i])
+    assert [roi["rtype"] for roi in proc["rois"]][:1] == ["motion SVD"]
 
 
 @pytest.fixture
@@ -212,7 +237,7 @@ def test_the_command(session_folder: Path, tmp_path: Path) -> None:
     head, *files = done.stdout.splitlines()
     assert "frames, " in head
     assert "tracked" in head
-    assert sorted(map(Path, files)) == sorted(out.iterdir())
+    assert sorted(map(Path, files)) == sorted(p for p in out.iterdir() if p.name != KEPT)
 
 
 def test_what_is_refused(session_folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ from conftest import ROOT
 from rtface.export.facemap import export_facemap, write_facemap
 from rtface.export.facemap_pose import BODYPARTS
 from rtface.export.facemap_proc import proc_dict
-from rtface.export.recorded import Recorded
+from rtface.export.recorded import Motion, Recorded
+from rtface.motion.masks import AreaMasks
 from rtface.motion.procfile import read_proc
 from rtface.session import open_session
 
@@ -195,3 +197,22 @@ def test_everything_with_frames_missing(tmp_path: Path) -> None:
         traces = there.arrays["window_traces"]
         assert traces.shape[1] == len(found.frame_seq)
         assert np.isfinite(traces).all()
+
+
+def test_motion_energy_without_masks(tmp_path: Path) -> None:
+    """A run in which no masks came: Facemap opens it and shows what there is."""
+    moving = export_cases.motion()
+    bare = tuple(AreaMasks(one.name, one.area, None, None) for one in moving.masks.areas)
+    nothing = tuple(np.empty((len(moving.energy), 0), np.float32) for _ in bare)
+    masks = replace(moving.masks, areas=bare)
+    found = export_cases.record(Motion(masks, moving.energy, nothing, nothing))
+    there = written(tmp_path, "energy", found)
+    assert_pose(there, found)
+    ours = read_proc(tmp_path / "energy_proc.npy")
+    theirs = read_proc(tmp_path / "again" / "energy_proc.npy")
+    for key in ("motion", "motSVD", "motMask", "motMask_reshape", "avgmotion", "rois"):
+        assert_like(ours[key], theirs[key], key)
+    for one, other in zip(ours["motion"], theirs["motion"], strict=True):
+        assert one.shape == other.shape
+    if "window" in there.told:
+        assert there.told["window"]["rois"] == [1, 1]

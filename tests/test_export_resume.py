@@ -21,7 +21,9 @@ from rtface.cli import app
 from rtface.export.deeplabcut import export_deeplabcut
 from rtface.export.facemap import export_facemap
 from rtface.export.nwb import export_nwb
+from rtface.export.resume import KEPT
 from rtface.export.tables import export_csv, export_parquet
+from rtface.types import UserError
 
 
 def export(*words: str | Path) -> list[str]:
@@ -48,6 +50,48 @@ def test_what_was_finished_is_left_alone(session_folder: Path, tmp_path: Path) -
     os.utime(folder / "cam1.results.rec", ns=(after_ns, after_ns))
     assert not any("already" in line for line in export(*words))
     assert not any("already" in line for line in export(*words[:-1]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("csv", ["--components"]),
+        ("csv", ["--filled"]),
+        ("facemap", ["--as-facemap"]),
+        ("nwb", ["--about", "about.toml"]),
+        ("nwb", ["--camera", "cam1", "--about", "other.toml"]),
+    ],
+)
+def test_what_was_asked_for_otherwise_is_made_anew(
+    session_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    more: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("about.toml", ""), ("other.toml", "[experiment]\nlab = 'here'\n")):
+        Path(name).write_text(text)
+        os.utime(name, (1, 1))  # older than any export: its text counts
+    shutil.copytree(session_folder, "day3")
+    shutil.copyfile("day3/cam1.results.rec", "day3/cam1.filled.rec")
+    words: list[str | Path] = ["day3", f"--{kind}", "out" if kind == "facemap" else f"a.{kind}"]
+    assert not any("already" in line for line in export(*words))  # an export that did not resume
+    assert [("already" in line) for line in export(*words, "--resume")] == [True]
+    assert not any("already" in line for line in export(*words, *more, "--resume"))
+    assert [("already" in line) for line in export(*words, *more, "--resume")] == [True]
+    assert not any("already" in line for line in export(*words, "--resume"))
+    # what is kept of it cannot be read: nothing is known
+    (tmp_path / ("out" if kind == "facemap" else ".") / KEPT).write_text("[1")
+    assert not any("already" in line for line in export(*words, "--resume"))
+
+
+def test_an_about_file_that_is_not_there_is_one_line(session_folder: Path, tmp_path: Path) -> None:
+    words = ["export", session_folder, "--nwb", tmp_path / "a.nwb", "--resume", "--about"]
+    (tmp_path / "a.nwb").write_text("as if it was there")
+    done = CliRunner().invoke(app, [*map(str, words), str(tmp_path / "none.toml")])
+    assert isinstance(done.exception, UserError)
+    assert "none.toml" in str(done.exception)
 
 
 def test_remains_of_an_export_that_was_killed_are_removed(
@@ -124,7 +168,7 @@ def test_an_export_that_is_killed_goes_on(long_session: Path, tmp_path: Path) ->
     assert said[0] == f"{killed / 'dlc.csv'}: is there already"
     assert said[1].startswith("cam1: ")
     assert (killed / "table.csv").read_bytes() == (whole / "table.csv").read_bytes()
-    assert sorted(path.name for path in killed.iterdir()) == ["dlc.csv", "table.csv"]
+    assert sorted(path.name for path in killed.iterdir()) == [KEPT, "dlc.csv", "table.csv"]
 
 
 def peak_mb(folder: Path, kind: str) -> float:

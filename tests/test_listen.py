@@ -7,9 +7,11 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import golden
+import numpy as np
 import pytest
 import zmq
 from conftest import free_ports
@@ -48,10 +50,15 @@ def rows(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def publishing(seqs_that_never_come: tuple[int, ...] = ()) -> Iterator[tuple[Publisher, str]]:
+def publishing(
+    seqs_that_never_come: tuple[int, ...] = (), neural: bool = False
+) -> Iterator[tuple[Publisher, str]]:
     """A publisher of 100 results a second that leaves out some numbers."""
     port = free_ports(1)[0]
-    publisher = Publisher("cam1", golden.SESSION, META, "127.0.0.1", port)
+    meta = META | {"neural": {"bundle": "b", "fields": ["pc1"], "lag_ns": 0}} if neural else META
+    lengths = {"neural": 1} if neural else {}
+    publisher = Publisher("cam1", golden.SESSION, meta, "127.0.0.1", port, lengths)
+    signals = {"neural": np.ones(1, np.float32)} if neural else {}
     ending = threading.Event()
 
     def publish() -> None:
@@ -60,7 +67,7 @@ def publishing(seqs_that_never_come: tuple[int, ...] = ()) -> Iterator[tuple[Pub
             publisher.tend()
             if publisher.subscribers:
                 if seq not in seqs_that_never_come:
-                    publisher.send(result(seq))
+                    publisher.send(replace(result(seq), signals=signals))
                 seq += 1
 
     thread = threading.Thread(target=publish)
@@ -150,6 +157,15 @@ def test_gaps_are_counted_in_every_topic() -> None:
     assert found["pose"][3] == found["fast"][3] == "3"
     assert f"no answer from {nobody}; give --control" in found["status"][4]
     assert found["status"][:4] == ("-", "-", "-", "-")
+
+
+@pytest.mark.slow
+def test_neural_activity_is_a_topic_like_others() -> None:
+    with publishing(seqs_that_never_come=(50,), neural=True) as (_, address):
+        found = rows(listen("cam1", address, "--topics", "neural", "--seconds", "1.9"))
+    assert list(found) == ["pose", "neural"]
+    assert float(found["neural"][0]) > 20
+    assert found["neural"][3] == "1"
 
 
 @pytest.mark.slow

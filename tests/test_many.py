@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from many_cases import rig, same_tree, textured, track
+from many_cases import rig, same_tree, still, textured, track
 from programs import RTFACE
 from test_offline import clip
 
 from rtface.camera.video import probe, read_frames
 from rtface.config import parse_rig
-from rtface.engine import make_engine
+from rtface.engine import CPU_RUNTIMES, RUNTIMES, make_engine, start_engine
 from rtface.engine.bundle import load_bundle
 from rtface.many.plan import fingerprint, plan
 from rtface.many.session import track_video
@@ -118,6 +118,64 @@ def test_names_and_what_is_there_already(
     wide = load_bundle(wide_bundle)
     (job,), _ = plan([one], tmp_path / "s", made, wide)
     with pytest.raises(UserError, match="was made with another network or rig file"):
+        track_video(job)
+
+
+def test_auto_is_settled_once_and_by_what_is_there(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, camera = load_bundle(tiny_bundle), {"cam1": {"kind": "video", "file": "v"}}
+    engine = {"bundle": str(tiny_bundle), "runtime": "auto"}
+    made = parse_rig({"engine": engine, "camera": camera}, "rig")
+    videos = [clip(tmp_path / f"{i}.mkv", 3 + i) for i in range(3)]
+    jobs, _ = plan(videos, tmp_path / "s", made, network)
+    (taken,) = {(job.rig["engine"]["runtime"], job.rig["engine"]["precision"]) for job in jobs}
+    assert taken[0] in CPU_RUNTIMES
+    assert taken[1] in RUNTIMES[taken[0]]
+    assert track_video(jobs[1]).frames == 4
+    # another time another one may be the fastest
+    other = start_engine(network, "onnxruntime")._replace(runtime="other", precision="bf16")
+    monkeypatch.setattr("rtface.many.plan.start_engine", lambda *_: other)
+    again, _ = plan(videos, tmp_path / "s", made, network)
+    assert [job.recording for job in again] == [job.recording for job in jobs]
+    assert track_video(again[1]).skipped
+    elsewhere, _ = plan(videos, tmp_path / "t", made, network)
+    assert {job.rig["engine"]["runtime"] for job in elsewhere} == {"other"}
+    assert elsewhere[0].recording != jobs[0].recording
+
+
+@pytest.mark.parametrize(("kind", "components"), [("short", 6), ("still", 0), ("one", 0)])
+def test_videos_without_fittable_masks_have_energy_alone(
+    tmp_path: Path, tiny_bundle: Path, kind: str, components: int
+) -> None:
+    video = textured(tmp_path / f"{kind}.mkv", 8 if kind == "short" else 1)
+    if kind == "still":
+        video = still(video, 12)
+    motion = {"components": 20, "bin": 4}
+    camera = {"kind": "video", "file": "v", "motion": motion}
+    made = parse_rig({"engine": {"bundle": str(tiny_bundle)}, "camera": {"cam1": camera}}, "rig")
+    (job,), _ = plan([video], tmp_path / "s", made, load_bundle(tiny_bundle))
+    outcome = track_video(job)
+    assert outcome.fault == ""
+    assert track_video(job).fault == ""  # a remark is no fault
+    assert verify(Path(job.folder)) == []
+    with open_session(job.folder) as session:
+        told = [e.fields["text"] for e in session.events if e.kind == "annotation"]
+        assert told == [outcome.note]
+        words = "at most 7 components of each area instead of 20" if components else "energy alone"
+        assert words in outcome.note
+        signals = session.cameras["cam1"]
+        assert np.isfinite(signals.signal("motion_energy")[1:]).all()
+        known = np.isfinite(signals.signal("motion")[1:])
+        assert known.sum(1).tolist() == [components] * (outcome.frames - 1)
+
+
+def test_what_cannot_be_fitted_names_the_video(tmp_path: Path, tiny_bundle: Path) -> None:
+    camera = {"kind": "video", "file": "v", "motion": {"roi": [[0, 0, 600, 600]]}}
+    made = parse_rig({"engine": {"bundle": str(tiny_bundle)}, "camera": {"cam1": camera}}, "rig")
+    video = textured(tmp_path / "v.mkv", 5)
+    (job,), _ = plan([video], tmp_path / "s", made, load_bundle(tiny_bundle))
+    with pytest.raises(UserError, match=r"v\.mkv: motion: ROI 0,0,600,600: not inside"):
         track_video(job)
 
 

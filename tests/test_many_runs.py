@@ -1,5 +1,6 @@
 """Whole runs over many videos: killed, with broken files among them, or for long."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -13,6 +14,10 @@ from many_cases import rig, same_tree, textured, track
 from programs import RTFACE
 from test_offline import clip, cut
 
+from rtface.config import parse_rig
+from rtface.engine.bundle import load_bundle
+from rtface.many.plan import Outcome, plan
+from rtface.many.workers import run_local
 from rtface.session import open_session
 from rtface.session.verify import verify
 
@@ -136,3 +141,22 @@ def test_a_worker_that_dies_costs_one_video(tmp_path: Path, tiny_bundle: Path) -
     assert "1 sessions made (801 frames), 2 there already" in track(
         *videos, "--sessions", out, "--bundle", tiny_bundle
     )
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_is_killed_while_idle_is_replaced(tmp_path: Path, tiny_bundle: Path) -> None:
+    options = {"camera": {"cam1": {"kind": "video", "file": "v"}}}
+    made = parse_rig(options | {"engine": {"bundle": str(tiny_bundle)}}, "rig")
+    videos = [clip(tmp_path / f"v{i}.mkv", 3 + i) for i in range(3)]
+    jobs, _ = plan(videos, tmp_path / "s", made, load_bundle(tiny_bundle))
+    done: list[Outcome] = []
+
+    def kill(outcome: Outcome) -> None:
+        done.append(outcome)
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
+
+    assert run_local(jobs, 1, lambda _video, _done: None, kill)
+    assert [outcome.fault for outcome in done] == ["", "", ""]
+    assert [outcome.frames for outcome in done] == [3, 4, 5]

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from rtface.cli import app
 from rtface.motion import fit
+from rtface.motion.areas import areas_of, possible
 from rtface.motion.binning import Area, Binner, binned_shape, roi_area
-from rtface.motion.fit import chunks, fit_masks
+from rtface.motion.fit import Unfittable, chunks, fit_masks
 from rtface.motion.masks import Masks, load_masks, save_masks
 from rtface.motion.procfile import load_proc, read_proc
 from rtface.motion.project import Projector
@@ -528,3 +529,35 @@ def test_the_command_refuses(tmp_path: Path, words: list[str], expected: str) ->
             ["calibrate", "motion", "--out", str(tmp_path / "m.npz"), *words],
             catch_exceptions=False,
         )
+
+
+def test_as_many_components_as_can_be_fitted_are_made_and_said() -> None:
+    told: list[str] = []
+    made = fitted(n_components=500, rois=[(0, 0, 10, 10)], on_fewer=told.append)
+    full, roi = (area.motion for area in made.areas)
+    assert full is not None
+    assert roi is not None
+    assert 100 < full.masks.shape[1] <= 119
+    assert roi.masks.shape[1] <= roi.masks.shape[0] - 1 < 100
+    (why,) = told
+    assert why == (
+        "at most 119 components of each area instead of 500: "
+        "there are 119 differences between frames"
+    )
+    whole = fitted(n_components=100, on_fewer=told.append)
+    assert told == [why]
+    assert whole.identity == fitted(n_components=100).identity
+    # 5 megapixels without bins: not in 1 GB
+    areas = areas_of(1960, 2560, 4, ()).values()
+    n, why = possible(areas, 1, 500, 6000)
+    assert 200 < n < 500
+    assert "1 GB" in why
+    with pytest.raises(UserError, match="do not fit"):
+        fit._batch(areas, n + 1, 1)
+    assert fit._batch(areas, n, 1) >= 16
+
+
+@pytest.mark.parametrize("film", [CLIP[:1], np.repeat(CLIP[:1], 40, 0)])
+def test_frames_without_motion_give_no_masks_at_all(film: np.ndarray) -> None:
+    with pytest.raises(Unfittable):
+        fit_masks([lambda: film], 2, 20, on_fewer=print)

@@ -15,6 +15,9 @@ from programs import FFV1, RECORD, RTFACE, SMALL, only_session, running
 
 import rtface
 from rtface.camera_config import MotionSection
+from rtface.check import check_rig
+from rtface.collect import BUDGET, sampling
+from rtface.config import parse_rig
 from rtface.export.facemap import export_facemap
 from rtface.exposure import Timing
 from rtface.motion.fit import fit_masks
@@ -249,6 +252,42 @@ def test_the_first_result_of_a_segment_is_flagged_also_if_its_first_frame_was_pa
 
 
 @pytest.mark.parametrize(
+    ("shape", "rate_hz", "seconds", "differences"),
+    [
+        ((1080, 1440), 100.0, 60.0, range(500, 540)),  # of the frames that fit into memory
+        ((480, 640), 100.0, 60.0, range(2000, 2731)),
+        ((48, 64), 100.0, 2.0, range(199, 200)),
+        ((1960, 2560), 100.0, 60.0, range(150, 168)),
+        ((48, 64), 0.5, 1.0, range(1, 2)),
+    ],
+)
+def test_the_frames_that_masks_are_fitted_to(
+    shape: tuple[int, int], rate_hz: float, seconds: float, differences: range, ring_dir: Path
+) -> None:
+    """What is foretold is what is kept, and stays within the memory allowed."""
+    info = CameraInfo(*shape, 8, rate_hz)
+    plan = sampling(info, seconds, 4)
+    assert plan.differences in differences
+    kept = [i % plan.every < plan.keep for i in range(plan.wanted)]
+    assert sum(a and b for a, b in itertools.pairwise(kept)) == plan.differences
+    assert sum(kept) * 4 * (shape[0] // 4) * (shape[1] // 4) <= BUDGET
+
+
+def test_check_foretells_how_many_components_there_will_be(
+    tiny_bundle: Path, ring_dir: Path
+) -> None:
+    for fit_s, notes in ((1.0, 1), (6.0, 0)):
+        motion = {"components": 500, "fit_s": fit_s}
+        sections = {"cam1": {"kind": "synthetic", "rate_hz": 100.0, "motion": motion}}
+        rig = parse_rig({"engine": {"bundle": str(tiny_bundle)}, "camera": sections}, "rig")
+        found = itertools.takewhile(lambda told: told[0] != "  published at", check_rig(rig))
+        told = [text for what, text in found if what == "  note"]  # before ports are bound
+        assert len(told) == notes
+        if notes:
+            assert "99 components of each area instead of 500" in told[0]
+
+
+@pytest.mark.parametrize(
     ("section", "words"),
     [
         ({"masks": "none.npz"}, "none.npz: .*no such file"),
@@ -364,7 +403,7 @@ def exported_is_recorded(session: rtface.session.Session, folder: Path) -> None:
 def test_without_masks_energy_flows_at_once_and_components_once_there_are_some(
     tmp_path: Path, tiny_bundle: Path, ring_dir: Path
 ) -> None:
-    motion = "[camera.cam1.motion]\ncomponents = 20\nfit_s = 1.5\n"
+    motion = "[camera.cam1.motion]\ncomponents = 400\nfit_s = 1.5\n"
     results_alone = RECORD.format(video="none")
     with running(tmp_path, tiny_bundle, SMALL + motion, extra=results_alone) as program:
         with rtface.subscribe("cam1", program.data, topic="motion", timeout_s=5) as stream:
@@ -376,13 +415,17 @@ def test_without_masks_energy_flows_at_once_and_components_once_there_are_some(
         made = tmp_path / "live.npz"
         asked = ["calibrate", "motion", "--live", "1", "--components", "5", "--out", str(made)]
         live = subprocess.run([RTFACE, *asked], capture_output=True, text=True, check=False)
-        program.stop()
+        _, out, err = program.stop()
     assert live.returncode == 0, live.stderr
     assert [a.motion.masks.shape[1] for a in load_masks(made, (240, 320)).areas if a.motion] == [5]
     assert first.fields["masks"] is None
     assert np.isnan(first.signals["motion"]).all()
     assert new.fields["masks"] == after.fields["masks"] == identity
-    assert np.isfinite(after.signals["motion"]).all()
+    # 150 frames: as many as can be fitted, and the run says so
+    n = int(np.isfinite(after.signals["motion"]).sum())
+    assert 50 < n < 150
+    assert np.isfinite(after.signals["motion"][:n]).all()
+    assert "camera.cam1.motion: at most 149 components of each area instead of 400" in err + out
     with rtface.open_session(only_session(tmp_path)) as session:
         kept = load_masks(session.path / "cam1.masks.npz", (240, 320))
         assert kept.identity == identity

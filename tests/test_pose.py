@@ -1,10 +1,14 @@
+import importlib.util
+
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rtface.percentiles import Normaliser, percentile_affine
 from rtface.pose import BBox, PoseEstimator, Resampler
+from rtface.types import Pose
 
 SIZES = [(480, 640), (646, 864), (540, 720), (479, 641), (100, 90), (1024, 1280), (192, 256)]
 
@@ -144,3 +148,17 @@ def test_estimator_finds_a_spot_in_frame_coordinates(shape: tuple[int, int]) -> 
     pose = PoseEstimator(BrightestPixel(), shape)(image)
     assert np.abs(pose.xy[0] - [x, y]).max() <= radius + 2 * shape[1] / 256
     assert pose.xy.dtype == pose.score.dtype == np.float32
+
+
+def test_pictures_show_keypoints_of_any_name() -> None:
+    path = ROOT / "docs" / "make_pictures.py"
+    spec = importlib.util.spec_from_file_location("make_pictures", path)
+    assert spec is not None
+    assert spec.loader is not None
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    xy = np.array([[20, 20], [60, 40]], np.float32)
+    pose = Pose(np.column_stack([xy, [0.9, 0.9]]).astype(np.float32))
+    picture = made.overlay(np.zeros((80, 100), np.uint8), pose, ("left_ear", "nose(tip)"), ())
+    assert tuple(picture[20, 20]) == made.OTHER
+    assert tuple(picture[40, 60]) == made.COLOURS["nose"]

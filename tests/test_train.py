@@ -21,6 +21,7 @@ from rtface.pose import Resampler  # noqa: E402
 from rtface.train import augment, data, evaluate, export, fit, measures  # noqa: E402
 from rtface.train.bank import banks_by_size, renamed  # noqa: E402
 from rtface.train.data import KEYPOINTS  # noqa: E402
+from rtface.train.mirror import lonely, mirror_of  # noqa: E402
 from rtface.train.network import Network, decode  # noqa: E402
 from rtface.train.score import Scoring, fit_scoring  # noqa: E402
 from rtface.types import UserError  # noqa: E402
@@ -133,6 +134,45 @@ def test_a_flip_mirrors_places_and_keeps_names():
     np.testing.assert_allclose(xy[0], there[0].numpy() * [-1, 1] + [255, 0], atol=1e-2)
 
 
+def test_left_and_right_change_places_when_a_picture_is_mirrored():
+    names = ["left_ear", "nose(tip)", "right_ear", "eye(front)"]
+    image, _ = face(1003, 384, 512, "left")
+    points = np.array([[100, 50], [250, 200], [400, 60], [300, 150]], np.float32)
+    bank = banks_by_size([(image, points, np.array([256, 192, 200], np.float32))], [1.0])[0]
+    index = torch.zeros(60, dtype=torch.int64)
+    views = augment.random_views(bank, index, rng(5))
+    stays = augment.look(bank, index, views)[1]
+    bank = bank._replace(mirror=mirror_of(names))
+    assert bank.mirror == (2, 1, 0, 3)
+    swapped = augment.look(bank, index, views)[1]
+    flipped = torch.linalg.det(views.linear) < 0
+    assert 15 < int(flipped.sum()) < 45
+    assert torch.equal(swapped[~flipped], stays[~flipped])
+    assert torch.equal(swapped[flipped], stays[flipped][:, [2, 1, 0, 3]])
+    # one without its partner: nothing is mirrored, and the views are else the same
+    alone = augment.random_views(bank._replace(mirror=mirror_of(names[:2])), index, rng(5))
+    assert (torch.linalg.det(alone.linear) > 0).all()
+    assert torch.equal(alone.linear[~flipped], views.linear[~flipped])
+
+
+@pytest.mark.parametrize(
+    ("names", "mirror"),
+    [
+        (KEYPOINTS, tuple(range(len(KEYPOINTS)))),
+        (("nose(r)", "bright", "upright_post", "eye(front)"), (0, 1, 2, 3)),
+        (("earL", "earR", "paw_l", "paw_r"), (1, 0, 3, 2)),
+        (("LeftEar", "x", "RightEar"), (2, 1, 0)),
+        (("EarLeft", "EarRight"), (1, 0)),
+        (("leftear", "rightear", "left eye"), None),
+        (("nose(tip)", "ear_right"), None),
+        (("RIGHT_EAR",), None),
+    ],
+)
+def test_sides_are_in_names(names, mirror):
+    assert mirror_of(names) == mirror
+    assert bool(lonely(names)) == (mirror is None)
+
+
 def test_normalising_a_batch_is_percentile_affine():
     image = np.random.default_rng(0).integers(20, 220, (192, 256), dtype=np.uint8)
     scale, shift = percentile_affine(image)
@@ -163,6 +203,20 @@ def test_pictures_of_any_sizes_become_a_bank_per_size():
     assert second.images.shape == (1, 200, 250)
     np.testing.assert_allclose(second.points[0, 7], (np.array([400, 300]) + 0.5) / 2 - 0.5)
     assert float(second.faces[0, 2]) == pytest.approx(np.hypot(300, 100) / 2, abs=1e-3)
+
+
+def test_a_small_face_is_not_halved_because_a_large_one_came_first():
+    points = np.full((16, 2), np.nan, np.float32)
+    points[0] = [100, 100]
+    image = np.random.default_rng(0).integers(0, 255, (400, 500), np.uint8)
+    close, far = (np.array([250, 200, muzzle], np.float32) for muzzle in (600.0, 90.0))
+    for order in ((close, far), (far, close)):
+        banks = banks_by_size([(image, points, one) for one in order], [1.0, 1.0])
+        whole = {bank.images.shape[1:]: bank for bank in banks}
+        assert sorted(whole) == [(100, 125), (400, 500)]
+        assert whole[400, 500].images[0].numpy().tobytes() == image.tobytes()
+        assert float(whole[400, 500].faces[0, 2]) == 90
+        assert float(whole[100, 125].faces[0, 2]) == 150
 
 
 def test_a_bank_of_other_keypoints():

@@ -193,6 +193,31 @@ def test_a_picture_labelled_in_two_files_is_refused(tmp_path):
         read([folder, file], KEYPOINTS, {"snout": "nose(tip)"})
 
 
+def test_a_picture_under_two_names_is_refused(tmp_path):
+    """By its pixels: also where copies, or a video and its frames, were labelled apart."""
+    one, other = project(tmp_path / "a", ["one"], 2), project(tmp_path / "b", ["one"], 2)
+    given = {"snout": "nose(tip)", "tongue": ""}
+    with pytest.raises(UserError, match=r"b/labeled-data.*is the same picture as .*a/labeled-data"):
+        read([one, other], KEYPOINTS, given)
+    _write_png(other / "labeled-data/one/img000.png", draw(7, 1)[0][0])
+    with pytest.raises(UserError, match=r"img001.*is the same picture as .*img001"):
+        read([one, other], KEYPOINTS, given)
+    _write_png(other / "labeled-data/one/img001.png", draw(7, 2)[0][1])
+    assert len(read([one, other], KEYPOINTS, given)[1]) == 4
+
+
+def test_sided_keypoints_are_mirrored_as_pairs_and_alone_said(tmp_path, start):
+    for extra, mirrored in ((("left_ear", "right_ear"), (1, 0)), (("left_ear",), None)):
+        folder = project(tmp_path / str(len(extra)), ["one"], 4, extra=extra)
+        names, labelled = read([folder], KEYPOINTS, {"snout": "nose(tip)"}, extra)
+        task = plan_lesson(names, labelled)
+        banks = tune._banks(task, tune.Finder(load_bundle(start)))[0]
+        first = len(names) - len(extra)
+        own = banks[0].mirror
+        assert (own and tuple(i - first for i in own[first:])) == mirrored
+        assert banks[-1].mirror == ()  # synthetic faces have none of them
+
+
 def test_faces_are_where_labels_say_or_the_network_or_the_picture_before(tmp_path):
     folder = project(tmp_path, ["one"], 4, extra=())
     labelled = read_labels(folder, KEYPOINTS, {"snout": "nose(tip)"})

@@ -43,7 +43,7 @@ class Relay:
     sent : int
         Messages handed to the target.
     left_out : int
-        Messages that cannot be described: the ``meta`` of their run never came.
+        Messages that cannot be described: the ``meta`` of their run had not come.
     """
 
     def __init__(
@@ -70,6 +70,8 @@ class Relay:
             if message.fields.get("session") != self._session:
                 self._session = message.fields.get("session")
                 self._described = self._begin()
+            elif not self._described:
+                self._described = self._meta_is_there()  # later than it should, but it came
             if self._described:
                 self._target.send(message)
                 self.sent += 1
@@ -81,18 +83,22 @@ class Relay:
         """Wait for the meta of a run that has just begun; its messages wait in their queue."""
         deadline = time.monotonic() + META_WITHIN_S
         while time.monotonic() < deadline and not self._stop():
-            meta = self._stream.meta()
-            if meta["session"] == self._session:
-                self._target.begin(meta)
-                self._say(
-                    f"{self._label}: run {meta['session']}, {len(meta['keypoints'])} keypoints"
-                )
+            if self._meta_is_there():
                 return True
             self._target.tend()
             time.sleep(0.01)
         if not self._stop():
             self._say(f"{self._label}: run {self._session} does not say what it sends; left out")
         return False
+
+    def _meta_is_there(self) -> bool:
+        """Begin with the run of the newest message if its meta has come."""
+        meta = self._stream.meta()
+        if meta["session"] != self._session:
+            return False
+        self._target.begin(meta)
+        self._say(f"{self._label}: run {meta['session']}, {len(meta['keypoints'])} keypoints")
+        return True
 
     @property
     def missed(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -55,7 +55,8 @@ def export(
         bool,
         typer.Option(
             "--resume",
-            help="Go on where an export was stopped: files newer than the session are left alone.",
+            help="Go on where an export was stopped: files that are newer than the session and "
+            "were asked for alike are left alone.",
         ),
     ] = False,
 ) -> None:
@@ -64,10 +65,12 @@ def export(
     Several may be asked for at once. Without --camera, files of one camera get its name if there
     are more. Needs `rtface[export]`, and `rtface[nwb]` for NWB; CSV needs nothing.
     """
+    from rtface.export.resume import finished, remember
     from rtface.session import open_session
+    from rtface.session.layout import ENDINGS, digest
 
-    asked = (facemap, nwb, dlc, csv, parquet)
-    if not any(asked):
+    files = (facemap, nwb, dlc, csv, parquet)
+    if not any(files):
         raise UserError("say what to write: --facemap, --nwb, --dlc, --csv or --parquet")
     if (components and not (csv or parquet)) or (about and not nwb) or (as_facemap and not facemap):
         raise UserError(
@@ -76,36 +79,31 @@ def export(
         )
     if facemap and facemap.suffix in (".csv", ".h5", ".nwb", ".parquet"):
         raise UserError(f"{facemap}: --facemap takes a folder")
-    files = [path.absolute() for path in asked if path]
-    if len(set(files)) < len(files):
-        raise UserError(f"{files[-1]}: is named twice; give each format a file of its own")
+    paths = [path.absolute() for path in files if path]
+    if len(set(paths)) < len(paths):
+        raise UserError(f"{paths[-1]}: is named twice; give each format a file of its own")
     with open_session(folder) as session:
+        recorded = [path for path in folder.iterdir() if path.suffix in ENDINGS]
         names = [camera] if camera else list(session.cameras)
         for one in (
             *(_facemap(session, names, facemap, filled, as_facemap) if facemap else ()),
             *(_nwb(session, names, nwb, filled, about) if nwb else ()),
             *_tables(session, names, filled, components, dlc, csv, parquet),
         ):
-            if resume and _is_there(one, folder):
+            asked = digest([session.about.recording, session.about.session, names, one.asked])
+            if resume and finished(one.path, asked, recorded):
                 print(f"{one.path}: is there already")
             else:
                 one.write()
+                remember(one.path, asked)
 
 
 class _Output(NamedTuple):
-    """A file to be, what writes it and says so, and what it is made of beside the session."""
+    """A file to be, what writes it and says so, and what is asked for: JSON-able."""
 
     path: Path
     write: Callable[[], None]
-    more: tuple[Path, ...] = ()
-
-
-def _is_there(one: _Output, folder: Path) -> bool:
-    from rtface.export.results import finished
-    from rtface.session import layout
-
-    recorded = [path for path in folder.iterdir() if path.suffix in layout.ENDINGS]
-    return finished(one.path, (*recorded, *one.more))
+    asked: dict[str, Any]
 
 
 def _tables(
@@ -124,33 +122,40 @@ def _tables(
     for name in names:
         tables = partial(_table, session, name, len(names) > 1)
         if dlc:
-            yield tables(dlc, partial(export_deeplabcut, filled=filled))
+            yield tables(dlc, export_deeplabcut, filled=filled)
         for path, export_ in ((csv, export_csv), (parquet, export_parquet)):
             if path:
-                yield tables(path, partial(export_, components=components, filled=filled))
+                yield tables(path, export_, components=components, filled=filled)
 
 
 def _table(
-    session: Session, name: str, several: bool, out: Path, export_: Callable[..., int]
+    session: Session,
+    name: str,
+    several: bool,
+    out: Path,
+    export_: Callable[..., int],
+    **options: bool,
 ) -> _Output:
     path = out.with_stem(f"{out.stem}_{name}") if several else out
 
     def write() -> None:
         with progress_bar(path.name) as move:
-            n = export_(session, name, path, on_progress=move)
+            n = export_(session, name, path, on_progress=move, **options)
         print(f"{name}: {n} rows -> {path}")
 
-    return _Output(path, write)
+    return _Output(path, write, {"camera": name, **options})
 
 
 def _nwb(
     session: Session, names: list[str], path: Path, filled: bool, about: Path | None
 ) -> Iterator[_Output]:
+    from rtface.export.nwb_about import load_about
+
+    told = load_about(about) if about else None
+
     def write() -> None:
         from rtface.export.nwb import export_nwb
-        from rtface.export.nwb_about import load_about
 
-        told = load_about(about) if about else None
         with progress_bar(path.name) as move:
             n = export_nwb(
                 session, path, names, filled, told, lambda _camera, done, total: move(done, total)
@@ -159,7 +164,8 @@ def _nwb(
         if told is None:
             print("note: archives want the subject's age, sex and description: --about about.toml")
 
-    yield _Output(path, write, (about,) if about else ())
+    more = told.model_dump_json() if told else None
+    yield _Output(path, write, {"filled": filled, "about": more})
 
 
 def _facemap(
@@ -178,4 +184,5 @@ def _facemap(
             print(path)
 
     for name in names:
-        yield _Output(video_of(session, name, folder), partial(write, name))
+        options = {"filled": filled, "as_facemap": as_facemap}
+        yield _Output(video_of(session, name, folder), partial(write, name), options)

@@ -144,6 +144,7 @@ def run(
     fast: Annotated[
         bool, typer.Option("--fast", help="With --video: as fast as possible.")
     ] = False,
+    bundle: Annotated[str, typer.Option(help="With --video: folder of the network.")] = "default",
     seconds: Seconds = None,
     armed: Annotated[
         bool,
@@ -166,7 +167,7 @@ def run(
     """
     from rtface.accept.record import require_accepted
     from rtface.camera_config import VideoSection
-    from rtface.config import Rig, load_rig
+    from rtface.config import EngineSection, Rig, load_rig
     from rtface.join import join_rigs
     from rtface.rigfile import RigFile
     from rtface.run import run_rig
@@ -178,13 +179,16 @@ def run(
         raise UserError("give either a rig file or --video FILE; 'rtface init' writes a rig file")
     rigs = []
     if files:
-        if rate or loop or fast:
-            raise UserError("--rate, --loop and --fast go with --video; the rig file has its own")
+        if rate or loop or fast or bundle != "default":
+            raise UserError(
+                "--rate, --loop, --fast and --bundle go with --video; the rig file has its own"
+            )
         rigs = [(path, load_rig(path)) for path in files]
         rig = join_rigs(rigs)
     else:
         section = VideoSection(kind="video", file=str(video), rate_hz=rate, loop=loop, fast=fast)
-        rig = Rig(name="video", camera={"cam1": section})
+        network = bundle if bundle == "default" else str(Path(bundle).absolute())
+        rig = Rig(name="video", camera={"cam1": section}, engine=EngineSection(bundle=network))
     rig, label = _with_record(rig, record, subject, name)
     page = page_settings(view_port) if with_page else None
     say_page = SayPage(view_port, open_it=False)

@@ -157,6 +157,9 @@ class _Shown:
         if outcome.fault:
             self.faults += 1
             self._console.print(f"rtface: {outcome.fault}", markup=False, soft_wrap=True)
+        if outcome.note:
+            text = f"note: {outcome.video}: {outcome.note}"
+            self._console.print(text, markup=False, soft_wrap=True)
         self.skipped += outcome.skipped
         if outcome.frames and not outcome.skipped:
             self.made += 1

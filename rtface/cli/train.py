@@ -69,11 +69,14 @@ def train(
     from rtface.train import tune
     from rtface.train.labels import check_labels, parse_names
     from rtface.train.lesson import plan_lesson, read
+    from rtface.train.mirror import lonely
 
     tune.check_out(out)
     first = load_bundle(start)
     kept = [name.strip() for text in keep or () for name in text.split(",") if name.strip()]
     keypoints, labelled = read(labels, first.names, parse_names(names or ()), kept)
+    for name in lonely(keypoints):
+        print(f"note: {name} has no partner on the other side, so no picture is mirrored")
     groups = len({one.group for one in labelled})
     print(f"{len(labelled)} labelled pictures in {groups} videos or folders")
     if found := check_labels(labelled, keypoints):
@@ -87,7 +90,7 @@ def train(
         plan = tune.Plan(steps or tune.STEPS, minutes, seed)
         made = tune.tune(first, task, plan, out, report)
     _verdict(made)
-    print(f"{out} written ({made.steps} steps); try it: rtface run --bundle {out} --video FILE")
+    print(f"{out} written ({made.steps} steps); try it: rtface run --video FILE --bundle {out}")
 
 
 def distill(

@@ -202,7 +202,9 @@ def _components(
     singular = np.zeros(CHUNK, np.float32)
     areas = motion.masks.areas if motion else ()
     bases = [area.motion if kind == "mot" else area.movie for area in areas]
-    if motion and any(bases):
+    # its window needs components where it knows areas: zeros where there is energy alone
+    alone = kind == "mot" and not any(area.motion or area.movie for area in areas)
+    if motion and (any(bases) or alone):
         if not _has_full(motion):
             masks.append(np.zeros((0, 1), np.float32))
             pictures.append(np.zeros((0, 1), np.float32))

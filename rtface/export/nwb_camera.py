@@ -27,8 +27,11 @@ def plain(names: Sequence[str]) -> list[str]:
     found: list[str] = []
     for name in names:
         bare = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_") or "point"
-        n = found.count(bare)
-        found.append(f"{bare}_{n + 1}" if n else bare)
+        own, n = bare, 1
+        while own in found:
+            n += 1
+            own = f"{bare}_{n}"
+        found.append(own)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,18 +146,6 @@ def put_in_place(
     except OSError as error:
         why = error.strerror or error
         raise UserError(f"{path}: cannot be written ({why}); {remedy}") from None
-
-
-def finished(path: Path, sources: Iterable[Path]) -> bool:
-    """Return whether a file is there and newer than everything that it is made of.
-
-    As files are put in place when they are complete, it is then whole.
-    """
-    try:
-        made_ns = path.stat().st_mtime_ns
-    except OSError:
-        return False
-    return all(source.stat().st_mtime_ns < made_ns for source in sources)
 
 
 def camera_of(session: Session, name: str) -> CameraSession:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from rtface.export.recorded import BoolArray, Motion, Pupil, Recorded, Roi, Rows, Trace
 from rtface.export.results import results_file
-from rtface.motion.masks import load_masks
+from rtface.motion.binning import Area, binned_shape
+from rtface.motion.masks import AreaMasks, Masks, load_masks
 from rtface.pupil.facemap import facemap_axes, facemap_smooth
 from rtface.session import CameraSession, layout
 from rtface.session.records import RecordFile, Records
@@ -123,12 +124,15 @@ def motion_of(
     results: Iterable[Records],
     filled: bool = False,
 ) -> Motion | None:
-    """Return motion components of frames; None if there are none, or their masks are gone."""
+    """Return motion of frames; None if there is none.
+
+    Where no masks came, or they are gone, there is energy alone.
+    """
     lengths, path = camera.about.signals, folder / layout.masks_name(camera.name)
-    if "motion_energy" not in lengths or not path.exists():
+    if "motion_energy" not in lengths:
         return None
-    masks = load_masks(path, camera.about.shape)
     areas = camera.about.meta["motion"]["areas"]
+    masks = load_masks(path, camera.about.shape) if path.exists() else _no_masks(camera)
     if [area["name"] for area in areas] != [area.name for area in masks.areas]:
         raise UserError(f"{path}: is of other areas than the session's motion")
 
@@ -148,6 +152,14 @@ def motion_of(
 
     energy = placed_signal(frame_seq, results, "motion_energy", (lengths["motion_energy"],))
     return Motion(masks, energy, per_area("motion"), per_area("movie"))
+
+
+def _no_masks(camera: CameraSession) -> Masks:
+    """Return the areas of a camera's motion without any masks."""
+    told = camera.about.meta["motion"]
+    nothing = np.zeros(binned_shape(*camera.about.shape, told["bin_px"]), np.float32)
+    areas = (AreaMasks(one["name"], Area(*one["bins"]), None, None) for one in told["areas"])
+    return Masks(*camera.about.shape, told["bin_px"], nothing, nothing, tuple(areas), "")
 
 
 def _components(

@@ -7,7 +7,7 @@ from itertools import islice
 
 from rtface.camera.video import Truncated, read_frames
 from rtface.camera_config import MotionSection
-from rtface.motion.fit import fit_masks
+from rtface.motion.fit import Unfittable, fit_masks
 from rtface.motion.masks import Masks
 from rtface.types import CameraInfo, Frame, Image, Lost, Stamp, UserError
 
@@ -47,8 +47,12 @@ class VideoFrames:
             n += 1
 
 
-def fitted_masks(path: str, section: MotionSection, info: CameraInfo) -> Masks:
-    """Return masks of the first ``fit_s`` of a video, as a run makes them of its beginning."""
+def fitted_masks(path: str, section: MotionSection, info: CameraInfo) -> tuple[Masks | None, str]:
+    """Return masks of the first ``fit_s`` of a video, as a run makes them of its beginning.
+
+    None, as a run goes on without, if none can be made of it; the text says why there are none, or
+    fewer components, and is empty if all is as asked for. UserError as ``fit_masks``.
+    """
     wanted = max(2, round(section.fit_s * info.rate_hz))
 
     def beginning() -> Iterator[Image]:
@@ -57,4 +61,13 @@ def fitted_masks(path: str, section: MotionSection, info: CameraInfo) -> Masks:
         except Truncated:  # said when the frames are tracked
             return
 
-    return fit_masks([beginning], section.bin, section.components, section.roi)
+    fewer: list[str] = []
+    try:
+        masks = fit_masks(
+            [beginning], section.bin, section.components, section.roi, on_fewer=fewer.append
+        )
+    except Unfittable as error:
+        return None, f"motion energy alone, without components: {error}"
+    except UserError as error:
+        raise UserError(f"{path}: motion: {error}") from None
+    return masks, "".join(fewer)

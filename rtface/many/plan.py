@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rtface.camera_config import CameraBase, VideoSection
 from rtface.config import Rig
+from rtface.engine import start_engine
 from rtface.engine.bundle import Bundle
 from rtface.neural.bundle import SIDECAR
-from rtface.session.layout import digest
+from rtface.session.layout import digest, read_about
 from rtface.types import UserError
 
 #: of the beginning and the end of a video: tells it from others without reading all of it
@@ -40,13 +42,17 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a video: frames in its session, why not all is well, whether done before."""
+    """What became of a video: frames in its session, why not all is well, whether done before.
+
+    ``note`` is what differs from what was asked for, and no fault.
+    """
 
     video: str
     folder: str
     frames: int = 0
     fault: str = ""
     skipped: bool = False
+    note: str = ""
 
 
 def fingerprint(path: Path) -> str:
@@ -67,6 +73,7 @@ def plan(
 
     A session is called after its video and a fingerprint of it, so that videos with the same name
     do not meet, and one that was moved is known again. Copies of a video under one name are one.
+    ``auto`` as runtime is settled here, so that all of them have the same.
 
     Parameters
     ----------
@@ -81,7 +88,8 @@ def plan(
     Raises
     ------
     UserError
-        The rig has several cameras, or its masks cannot be read.
+        The rig has several cameras, its masks cannot be read, or its runtime is ``auto`` and none
+        starts.
     """
     if len(rig.camera) != 1:
         raise UserError(
@@ -97,7 +105,7 @@ def plan(
         "network": bundle.sha256,
         "camera": camera,
     }
-    jobs: dict[str, Job] = {}
+    found: dict[str, tuple[Path, str]] = {}
     faults: list[Outcome] = []
     for video in videos:
         path = video.absolute()
@@ -111,22 +119,37 @@ def plan(
             why = f"{video}: cannot be read ({error.strerror}); check the path"
             faults.append(Outcome(str(video), "", fault=why))
             continue
+        found.setdefault(f"{path.stem[:80]}_{seen[:8]}", (path, seen))
+    folders = {name: sessions.absolute() / name for name in found}
+    if found and rig.engine.runtime == "auto":
+        rig = _with_runtime(rig, bundle, folders.values())
+    jobs = []
+    for name, (path, seen) in found.items():
         own = rig_of(rig, camera, path)
         rules = own.camera[camera].model_dump(mode="json", exclude={"file"})
         engine = own.engine.runtime, own.engine.precision
-        name = f"{path.stem[:80]}_{seen[:8]}"
         recording = digest({**told, "video": seen, "rules": rules, "engine": engine})[:16]
-        jobs.setdefault(
-            name,
-            Job(
-                str(path),
-                str(sessions.absolute() / name),
-                own.model_dump(mode="json"),
-                camera,
-                recording,
-            ),
-        )
-    return list(jobs.values()), faults
+        dumped = own.model_dump(mode="json")
+        jobs.append(Job(str(path), str(folders[name]), dumped, camera, recording))
+    return jobs, faults
+
+
+def _with_runtime(rig: Rig, bundle: Bundle, folders: Iterable[Path]) -> Rig:
+    """Return a rig with the runtime that ``auto`` takes, the same for all videos.
+
+    That of a session that is there already; else the fastest one here and now.
+    """
+    engine = rig.engine
+    for folder in folders:
+        with contextlib.suppress(UserError, KeyError):
+            before = read_about(folder).rig["engine"]
+            update = {key: before[key] for key in ("runtime", "precision")}
+            if update["runtime"] == "auto" or engine.precision not in (None, update["precision"]):
+                continue
+            return rig.model_copy(update={"engine": engine.model_copy(update=update)})
+    taken = start_engine(bundle, "auto", engine.threads, engine.precision, engine.gpu)
+    update = {"runtime": taken.runtime, "precision": taken.precision}
+    return rig.model_copy(update={"engine": engine.model_copy(update=update)})
 
 
 def rig_of(rig: Rig, camera: str, video: Path) -> Rig:

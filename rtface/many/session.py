@@ -59,7 +59,8 @@ def done_before(job: Job) -> Outcome | None:
     ended = last_ended(events)
     if ended is None:
         raise UserError(f"{folder}: is not whole; remove it, and it is made again")
-    fault = next((e.fields["text"] for e in events if e.kind == "annotation"), "")
+    told = [event.fields["text"] for event in events if event.kind == "annotation"]
+    fault = told[-1] if ended.fields["why"] == _BROKE_OFF else ""
     frames = ended.fields["cameras"][job.camera]["frames"]
     return Outcome(job.video, job.folder, frames, fault, True)
 
@@ -130,7 +131,7 @@ def _track(job: Job, part: Path, on_progress: Progress) -> Outcome:
         estimator = estimator_for(rig, job.camera, bundle, started.engine, info)
         if isinstance(estimator, PoseEstimator):
             look_ahead(estimator, job.video, info.rate_hz)
-        stages = _stages(job, rig, bundle, info, part)
+        stages, note = _stages(job, rig, bundle, info, part)
         about = about_of(job, info, meta_of(job, rig, bundle, info, started, stages))
         writer = RecordsWriter(part, about, job.camera)
         stack.callback(writer.close)
@@ -155,13 +156,15 @@ def _track(job: Job, part: Path, on_progress: Progress) -> Outcome:
         write_clock(part, about, ended_ns)
         write_about(part, about)
         events.write(Event("began", 0, {}))
+        if note:
+            events.write(Event("annotation", 0, {"text": note}))
         if frames.fault:
             events.write(Event("annotation", ended_ns, {"text": frames.fault}))
         counts = {"frames": n, "no_video": n, "results": n, "results_lost": 0}
         why = _BROKE_OFF if frames.fault else _WHOLE
         events.write(Event("ended", ended_ns, {"why": why, "cameras": {job.camera: counts}}))
         os.fsync(events.fileno())
-    return Outcome(job.video, job.folder, n, frames.fault)
+    return Outcome(job.video, job.folder, n, frames.fault, note=note)
 
 
 def _info(job: Job, rig: Rig) -> CameraInfo:
@@ -176,16 +179,21 @@ def _info(job: Job, rig: Rig) -> CameraInfo:
     return info._replace(rate_hz=rate_hz)
 
 
-def _stages(job: Job, rig: Rig, bundle: Bundle, info: CameraInfo, part: Path) -> Stages:
-    """Return the stages; their masks go into the session, without which components mean nothing."""
-    section = rig.camera[job.camera]
+def _stages(job: Job, rig: Rig, bundle: Bundle, info: CameraInfo, part: Path) -> tuple[Stages, str]:
+    """Return the stages, and what differs from what was asked for.
+
+    Their masks go into the session, without which components mean nothing.
+    """
+    section, note = rig.camera[job.camera], ""
     if section.motion is not None:
-        masks = part / layout.masks_name(job.camera)
+        path = part / layout.masks_name(job.camera)
         motion = section.motion
         if motion.masks is None:
-            save_masks(masks, fitted_masks(job.video, motion, info))
-            motion = motion.model_copy(update={"masks": str(masks), "check": False})
+            masks, note = fitted_masks(job.video, motion, info)
+            if masks:
+                save_masks(path, masks)
+                motion = motion.model_copy(update={"masks": str(path), "check": False})
         else:
-            shutil.copyfile(motion.masks, masks)
+            shutil.copyfile(motion.masks, path)
         section = section.model_copy(update={"motion": motion})
-    return make_stages(section, job.camera, bundle.names, info)
+    return make_stages(section, job.camera, bundle.names, info), note

@@ -45,9 +45,19 @@ def run_local(
     """
     waiting = list(reversed(jobs))
     crew = [_Worker() for _ in range(min(workers, len(jobs)))]
+
+    def give(worker: _Worker) -> None:
+        """Give it the next video, or another that takes its place if it was killed meanwhile."""
+        while not worker.give(waiting[-1]):
+            worker.end()
+            fresh = _Worker()
+            crew[crew.index(worker)] = fresh
+            worker = fresh
+        waiting.pop()
+
     try:
-        for worker in crew:
-            worker.give(waiting.pop())
+        for worker in list(crew):
+            give(worker)
         while busy := [worker for worker in crew if worker.job]:
             if stop_asked():
                 return False
@@ -58,10 +68,8 @@ def run_local(
                     on_progress(worker.video, told)
                     continue
                 on_done(told)
-                if not worker.alive:
-                    crew[crew.index(worker)] = worker = _Worker() if waiting else worker
                 if waiting:
-                    worker.give(waiting.pop())
+                    give(worker)
     finally:
         for worker in crew:
             worker.end()
@@ -84,17 +92,20 @@ class _Worker:
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
         theirs.close()
         self.job: Job | None = None
-        self.alive = True
 
     @property
     def video(self) -> str:
         """The video being tracked."""
         return self.job.video if self.job else ""
 
-    def give(self, job: Job) -> None:
-        """Have it track a video."""
+    def give(self, job: Job) -> bool:
+        """Have it track a video; False if it is dead."""
+        try:
+            self.line.send(job)
+        except OSError:  # killed while it was idle
+            return False
         self.job = job
-        self.line.send(job)
+        return True
 
     def hear(self) -> int | Outcome:
         """Return what it says: how many frames are done, or what became of the video."""
@@ -110,7 +121,6 @@ class _Worker:
                 self.job.folder,
                 fault=f"{self.job.video}: the process that tracked it {how}; track it alone",
             )
-            self.alive = False
         if isinstance(told, Outcome):
             self.job = None
         return told

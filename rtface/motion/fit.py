@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from rtface.motion.binning import Area, Binner, binned_shape, roi_area
-from rtface.motion.masks import FULL, AreaMasks, Basis, Masks
+from rtface.motion.areas import LEAST_BATCH, MARGIN, areas_of, batch_of, possible
+from rtface.motion.binning import Area, Binner, binned_shape
+from rtface.motion.masks import AreaMasks, Basis, Masks
 from rtface.types import Float32Array, Image, UserError
 
 #: gives the frames of one recording without gaps, in order; asked twice
@@ -19,14 +20,14 @@ Progress = Callable[[int, int], None]
 
 #: of longer recordings, so many frames are used for the masks: CHUNKS stretches of equal length
 MOST_FRAMES, CHUNKS = 15_000, 15
-#: for components and new frames together, bytes; leaves room for frames and the interpreter
-BUDGET = 700 << 20
-#: components that are carried along beyond those asked for: what was cut off may yet grow
-MARGIN = 20
 #: px that are worked on at once
 _BLOCK = 4096
 #: a component with a smaller share of the first one's variance is noise of float32 arithmetic
 _LEAST = 1e-6
+
+
+class Unfittable(UserError):
+    """Frames that no masks can be made of: too few, or nothing moves."""
 
 
 class Averages(NamedTuple):
@@ -49,6 +50,7 @@ def fit_masks(
     movie: bool = False,
     on_progress: Progress = lambda _stage, _frames: None,
     binned_from: tuple[int, int] | None = None,
+    on_fewer: Callable[[str], None] | None = None,
 ) -> Masks:
     """Return masks of recordings of one camera.
 
@@ -75,12 +77,17 @@ def fit_masks(
     binned_from : tuple of int, optional
         The recordings give frames that are binned already (h, w), float32; these are the height
         and width of what they were binned from, px.
+    on_fewer : callable, optional
+        Is told why, where frames or memory allow fewer components; these are made then. Without it
+        they are refused.
 
     Raises
     ------
+    Unfittable
+        Nothing moves, or there are too few frames.
     UserError
-        Nothing moves, there are too few frames, an area is outside the frame, frames are of
-        different sizes, or the masks do not fit into the memory allowed.
+        An area is outside the frame, frames are of different sizes, or the masks do not fit into
+        the memory allowed.
     """
     if not (motion or movie) or not (full or rois):
         raise UserError("nothing to do: ask for motion or movie masks, of the whole frame or ROIs")
@@ -89,21 +96,26 @@ def fit_masks(
         raise UserError("no frames to make masks of; name a video")
     height, width = binned_from or first.shape
     shape = binned_shape(height, width, bin_px)
-    areas = {FULL: Area(0, shape[0], 0, shape[1])} if full else {}
-    for i, roi in enumerate(rois, 1):
-        areas[f"roi{i}"] = roi_area(roi, height, width, bin_px)
-    batch = _batch(areas.values(), n_components, motion + movie)
+    areas = areas_of(height, width, bin_px, rois, full)
+    kinds, wanted_n = motion + movie, n_components
+    if on_fewer:
+        n_components, _ = possible(areas.values(), kinds, wanted_n, wanted_n)
+    batch = _batch(areas.values(), n_components, kinds)
     rows, columns, block = (*shape, 1) if binned_from else (height, width, bin_px)
     binner = Binner(rows, columns, block, first.dtype)
 
     averages = _averages(recordings, binner, on_progress)
+    if on_fewer and averages.differences:
+        n_components, why = possible(areas.values(), kinds, wanted_n, averages.differences)
+        if why:
+            on_fewer(why)
     if averages.differences < n_components:
-        raise UserError(
+        raise Unfittable(
             f"components: {averages.frames} frames give at most {averages.differences}, not "
             f"{n_components}; ask for fewer or give a longer video"
         )
     if not averages.motion.any():
-        raise UserError("every frame is the same: nothing moves that masks could be made of")
+        raise Unfittable("every frame is the same: nothing moves that masks could be made of")
     made: dict[tuple[str, bool], _Components] = {
         (name, kind): _Components(area, average, n_components, batch)
         for kind, average, wanted in (
@@ -140,14 +152,13 @@ def chunks(frames: int) -> list[tuple[int, int]]:
     return [(start, start + length) for start in starts]
 
 
-def _batch(areas: Iterable[Area], n_components: int, kinds: int) -> int:
+def _batch(areas: Collection[Area], n_components: int, kinds: int) -> int:
     """Return how many frames at a time are taken up, from the memory that they need."""
     if n_components < 1:
         raise UserError(f"components: at least 1, not {n_components}")
-    pixels = kinds * sum(area.pixels for area in areas)
-    fixed = 2 * n_components + MARGIN  # carried along, and as masks at the end
-    batch = BUDGET // (4 * pixels) - fixed
-    if batch < 16:
+    batch = batch_of(areas, kinds, n_components)
+    if batch < LEAST_BATCH:
+        pixels = kinds * sum(area.pixels for area in areas)
         raise UserError(
             f"components: {n_components} of {pixels} bins do not fit into 1 GB; "
             "ask for fewer, or make the bin larger"
@@ -254,7 +265,7 @@ class _Components:
         power = np.array([float(np.dot(row, row)) for row in rows])
         n = int(np.count_nonzero(power > _LEAST * power[0])) if power[0] > 0 else 0
         if not n:
-            raise UserError(f"{self._area}: every frame is the same there; choose another ROI")
+            raise Unfittable(f"{self._area}: every frame is the same there; choose another ROI")
         rows, singular = rows[:n], np.sqrt(power[:n])
         rows /= singular.astype(np.float32)[:, None]
         # what rounding left between weak components goes; the leading ones stay as they are

@@ -16,12 +16,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from rtface.outputs.board import VERSION, Decoder, encode
 
 BUSY, TOO_LONG, DUTY, UNHEARD, NO_WIDTH = range(1, 6)
-WINDOW_US = 10_000_000
+#: of the duty, and what is forgotten of it at a time
+WINDOW_US, STEP_US = 10_000_000, 100_000
 
 
 class Board:
@@ -39,14 +41,17 @@ class Board:
         self.max_pulse_us, self.max_duty, self.watchdog_us = max_pulse_us, max_duty, watchdog_us
         self.on = self.heard = False
         self.pulse_id = self.pulse_us = self.on_at = self.heard_at = 0
-        self.credit = self.credit_at = 0
+        # as the firmware: pulses count in the step they end in; a reset begins with all spent
+        steps = WINDOW_US // STEP_US
+        self.spent = deque([STEP_US * max_duty // 1000] * steps + [0], steps + 1)
+        self.step_at = 0
         self.stuck = 1
 
     def loop(self, now: int) -> None:
         """Do what is due."""
         if self.heard and now - self.heard_at >= self.watchdog_us:
             self.heard = False
-        self._earn(now)
+        self._forget(now)
         if self.on and now - self.on_at >= self.pulse_us * self.stuck:
             self._off("E", now)
         if self.on and not self.heard:
@@ -68,19 +73,18 @@ class Board:
             self.say("X", id, now)
 
     def _pulse(self, id: int, width: int, now: int) -> None:
-        self._earn(now)
+        self._forget(now)
         if self.on:
             why = BUSY
         elif width == 0:
             why = NO_WIDTH
         elif width > self.max_pulse_us:
             why = TOO_LONG
-        elif self.credit < width * 1000:
+        elif sum(self.spent) + width > WINDOW_US * self.max_duty // 1000:
             why = DUTY
         elif not self.heard:
             why = UNHEARD
         else:
-            self.credit -= width * 1000
             self.set_line(1)
             self.on, self.on_at, self.pulse_id, self.pulse_us = True, now, id, width
             self.say("A", id, now)
@@ -90,12 +94,14 @@ class Board:
     def _off(self, kind: str, now: int) -> None:
         self.set_line(0)
         self.on = False
+        self._forget(now)
+        self.spent[-1] += max(now - self.on_at, self.pulse_us)
         self.say(kind, self.pulse_id, now)
 
-    def _earn(self, now: int) -> None:
-        full = WINDOW_US * self.max_duty
-        self.credit = min(full, self.credit + (now - self.credit_at) * self.max_duty)
-        self.credit_at = now
+    def _forget(self, now: int) -> None:
+        while now - self.step_at >= STEP_US:
+            self.spent.append(0)  # the oldest goes
+            self.step_at += STEP_US
 
 
 def serve(

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from rtface.camera_config import MotionSection
-from rtface.motion.binning import Area, binned_shape, roi_area
-from rtface.motion.masks import FULL, AreaMasks, Basis, Masks, load_masks
+from rtface.motion.areas import areas_of
+from rtface.motion.binning import binned_shape
+from rtface.motion.masks import AreaMasks, Basis, Masks, load_masks
 from rtface.motion.match import LiveAverage, Match, compare_average
 from rtface.motion.project import SMALL, Projector
 from rtface.types import CameraInfo, Flag, Image, UserError
@@ -201,13 +202,10 @@ def motion_stage(
         stage.name = f"camera.{camera}.motion.masks: {section.masks}"
         return stage
     try:
-        rows, columns = binned_shape(*shape, section.bin)
-        areas = {FULL: Area(0, rows, 0, columns)}
-        for i, roi in enumerate(section.roi, 1):
-            areas[f"roi{i}"] = roi_area(roi, *shape, section.bin)
+        areas = areas_of(*shape, section.bin, section.roi)
     except UserError as error:
         raise UserError(f"camera.{camera}.motion: {error}") from None
-    nothing = np.zeros((rows, columns), np.float32)
+    nothing = np.zeros(binned_shape(*shape, section.bin), np.float32)
     bare = tuple(AreaMasks(name, area, None, None) for name, area in areas.items())
     masks = Masks(*shape, section.bin, nothing, nothing, bare, "")
     return MotionStage(masks, section.components, info.dtype, section.fast, room=True)

@@ -88,7 +88,7 @@ def random_views(
         ],
         1,
     )
-    flip = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0)
+    flip = torch.where((uniform(0, 1) < 0.5) & (bank.mirror is not None), -1.0, 1.0)
     scale = zoom * CROP.muzzle_px / bank.faces[index, 2]
     linear = scale[:, None, None] * turn @ stretch * torch.stack([flip, torch.ones(n)], -1)[:, None]
     # the smaller the face, the further from the middle it may be
@@ -135,6 +135,9 @@ def look(bank: Bank, index: torch.Tensor, views: Views) -> tuple[torch.Tensor, t
         right, down = where[i]
         seen[i, 0] = cv2.remap(image, right, down, cv2.INTER_LINEAR, borderMode=beyond)
     points = _project(bank.points[index], views)
+    if bank.mirror:
+        flipped = torch.linalg.det(views.linear) < 0
+        points[flipped] = points[flipped][:, list(bank.mirror)]
     points[views.empty] = -1e4
     return torch.from_numpy(seen), points
 

@@ -30,6 +30,9 @@ class Bank(NamedTuple):
         x and y of the middle of the face and the length of its muzzle (``face_of``), px.
     weights : Tensor (N,) float32
         How often each is drawn, relative to the others.
+    mirror : tuple of K int, or None
+        The keypoint that each one becomes in a mirrored picture (``mirror_of``); empty: itself;
+        None: pictures are never mirrored.
     """
 
     images: torch.Tensor
@@ -37,12 +40,16 @@ class Bank(NamedTuple):
     points: torch.Tensor
     faces: torch.Tensor
     weights: torch.Tensor
+    mirror: tuple[int, ...] | None = ()
 
 
 def banks_by_size(
     pictures: Iterable[tuple[UInt8Image, Float32Array, Float32Array]], weights: Sequence[float]
 ) -> list[Bank]:
-    """Keep pictures of any sizes: one bank per size, in the order in which sizes first came.
+    """Keep pictures of any sizes: one bank per size and size of the face, as they first came.
+
+    A picture whose muzzle is more than twice as long as the network's is halved, maybe repeatedly;
+    those of one bank as often.
 
     Parameters
     ----------
@@ -53,9 +60,10 @@ def banks_by_size(
     """
     growing: dict[tuple[int, ...], _Growing] = {}
     for (image, xy, face), weight in zip(pictures, weights, strict=True):
-        if image.shape not in growing:
-            growing[image.shape] = _Growing(face)
-        growing[image.shape].add(image, xy, face, weight)
+        # a small face keeps its pixels, whatever the other pictures of its size show
+        halvings = max(0, int(np.log2(face[2] / CROP.muzzle_px / 1.1)))
+        alike = growing.setdefault((*image.shape, halvings), _Growing(halvings))
+        alike.add(image, xy, face, weight)
     return [one.bank() for one in growing.values()]
 
 
@@ -69,10 +77,10 @@ def renamed(bank: Bank, names: Sequence[str], wanted: Sequence[str]) -> Bank:
 
 
 class _Growing:
-    """A bank while its pictures come; all are halved alike, by the first one's face."""
+    """A bank while its pictures come, which are all halved so often."""
 
-    def __init__(self, face: Float32Array) -> None:
-        self._halvings = max(0, int(np.log2(face[2] / CROP.muzzle_px / 1.1)))
+    def __init__(self, halvings: int) -> None:
+        self._halvings = halvings
         self._images: list[UInt8Image] = []
         self._small: list[UInt8Image] = []
         self._points: list[Float32Array] = []

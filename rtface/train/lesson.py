@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from rtface.camera import anatomy
 from rtface.train.choose import hold_out
-from rtface.train.labels import Labelled, read_labels
+from rtface.train.labels import Labelled, frames, read_labels
 from rtface.types import UserError
 
 
@@ -62,12 +63,25 @@ def read(
     where = Counter(one.where for one in labelled)
     if twice := [one for one, n in where.items() if n > 1]:
         raise UserError(f"{twice[0]}: is labelled in two of the files given; name one of them")
+    _refuse_repeats(labelled)
     known = np.stack([one.points for one in labelled])
     columns = [
         k for k, name in enumerate(wanted) if name in start or np.isfinite(known[:, k]).any()
     ]
     kept = [one._replace(points=one.points[columns]) for one in labelled]
     return tuple(wanted[k] for k in columns), kept
+
+
+def _refuse_repeats(labelled: Sequence[Labelled]) -> None:
+    """Raise UserError if a picture is there twice: it might be learned from and judge, too."""
+    seen: dict[bytes, str] = {}
+    for one, (image, _) in zip(labelled, frames(labelled), strict=True):
+        pixels = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+        if (first := seen.setdefault(pixels, one.where)) != one.where:
+            raise UserError(
+                f"{one.where}: is the same picture as {first}; leave one of them out, or name one "
+                "of the two files"
+            )
 
 
 def plan_lesson(

@@ -25,6 +25,7 @@ from rtface.train.bank import Bank, banks_by_size, renamed
 from rtface.train.judge import Judged, Judges, judge, kept_scoring
 from rtface.train.labels import Labelled, frames, stills
 from rtface.train.lesson import Lesson
+from rtface.train.mirror import mirror_of
 from rtface.train.network import Network
 from rtface.train.predictions import Finder
 from rtface.train.tune_card import tune_card
@@ -163,7 +164,8 @@ def _banks(task: Lesson, finder: Finder) -> tuple[list[Bank], list[float], np.nd
             shapes.append(seen[0].shape)
             yield seen
 
-    own = banks_by_size(read_all(), weights)
+    mirror = mirror_of(task.names)
+    own = [bank._replace(mirror=mirror) for bank in banks_by_size(read_all(), weights)]
     drawn = [float(bank.weights.sum()) for bank in own]
     shares = [(1 - SYNTHETIC) * one / sum(drawn) for one in drawn]
     synthetic = data.synthetic_bank(data.FIRST_TRAINING_SEED, ANIMALS, MOMENTS)

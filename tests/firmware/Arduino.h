@@ -13,11 +13,16 @@
 #define HIGH 1
 #define OUTPUT 1
 
+#ifdef SIMULATED
+static uint64_t simulated_us = 0;
+static inline uint64_t now_us() { return simulated_us; }
+#else
 static inline uint64_t now_us() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return (uint64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
+#endif
 static inline uint32_t micros() {
   // the clock wraps a few seconds after the start, so that tests go through it
   static const uint64_t zero = now_us() + 3000000;

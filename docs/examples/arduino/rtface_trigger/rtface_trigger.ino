@@ -1,7 +1,7 @@
 // One TTL line for rtface's closed loop, on a Teensy or any Arduino.
 //
 // Everything that protects the animal is here and not in the computer: a pulse ends by itself, is
-// never longer than MAX_PULSE_US, the line is on for at most MAX_DUTY of the time, and it goes low
+// never longer than MAX_PULSE_US, the line is on for at most MAX_DUTY of any 10 s, and it goes low
 // when nothing was heard for WATCHDOG_US. Set the four numbers, upload, and put a pull-down of
 // 10 kOhm from PIN to ground: the pin floats until setup() runs.
 //
@@ -10,12 +10,15 @@
 
 const uint8_t PIN = 13;
 const uint32_t MAX_PULSE_US = 100000UL;  // no pulse is longer
-const uint16_t MAX_DUTY = 500;           // of the time the line may be on, 1/1000
+const uint16_t MAX_DUTY = 500;           // of any 10 s the line may be on, 1/1000
 const uint32_t WATCHDOG_US = 100000UL;   // low when nothing was heard for so long
 const uint32_t BAUD = 500000UL;          // Teensy ignores it
 
 const uint16_t VERSION = 1;
 const uint32_t DUTY_WINDOW_US = 10000000UL;
+const uint32_t MOST_ON_US = DUTY_WINDOW_US / 1000 * MAX_DUTY;  // in any window
+const uint8_t STEPS = 100;  // of the window; so much of it is forgotten at a time
+const uint32_t STEP_US = DUTY_WINDOW_US / STEPS;
 enum Refusal {
   REFUSE_BUSY = 1,
   REFUSE_TOO_LONG = 2,
@@ -27,9 +30,11 @@ enum Refusal {
 bool isOn = false, isHeard = false;
 uint16_t pulseId = 0;
 uint32_t pulseUs = 0, onAtUs = 0, heardAtUs = 0;
-// how long the line may still be on, in thousandths of us; filled at the rate of the duty
-uint64_t credit = 0;
-uint32_t creditAtUs = 0;
+// us of the pulses that ended in each step of the last window, and in the step that goes on. All
+// of a pulse counts where it ends, so that none of it is forgotten too early
+uint32_t spentUs[STEPS + 1];
+uint32_t allSpentUs = 0, stepAtUs = 0;
+uint8_t step = 0;
 uint8_t received[9];
 uint8_t count = 0;
 
@@ -50,33 +55,40 @@ void say(char kind, uint16_t id, uint32_t value) {
   if (Serial.availableForWrite() >= 9) Serial.write(message, 9);
 }
 
+void forget(uint32_t now) {  // what ended longer ago than the window
+  while (now - stepAtUs >= STEP_US) {
+    step = step < STEPS ? step + 1 : 0;
+    allSpentUs -= spentUs[step];
+    spentUs[step] = 0;
+    stepAtUs += STEP_US;
+  }
+}
+
 void lineOff(char kind, uint32_t now) {
   digitalWrite(PIN, LOW);
   isOn = false;
+  const uint32_t endedUs = micros();
+  forget(endedUs);
+  uint32_t wasOnUs = endedUs - onAtUs;
+  if (wasOnUs < pulseUs) wasOnUs = pulseUs;  // one that was cut counts as ordered
+  spentUs[step] += wasOnUs;
+  allSpentUs += wasOnUs;
   say(kind, pulseId, now);
-}
-
-void earn(uint32_t now) {
-  const uint64_t full = (uint64_t)DUTY_WINDOW_US * MAX_DUTY;
-  credit += (uint64_t)(uint32_t)(now - creditAtUs) * MAX_DUTY;
-  if (credit > full) credit = full;
-  creditAtUs = now;
 }
 
 void pulse(uint16_t id, uint32_t width) {
   uint32_t now = micros();
   uint8_t why = 0;
-  earn(now);
+  forget(now);
   if (isOn) why = REFUSE_BUSY;
   else if (width == 0) why = REFUSE_NO_WIDTH;
   else if (width > MAX_PULSE_US) why = REFUSE_TOO_LONG;
-  else if (credit < (uint64_t)width * 1000) why = REFUSE_DUTY;
+  else if (allSpentUs > MOST_ON_US || width > MOST_ON_US - allSpentUs) why = REFUSE_DUTY;
   else if (!isHeard) why = REFUSE_UNHEARD;
   if (why) {
     say('N', id, why);
     return;
   }
-  credit -= (uint64_t)width * 1000;
   digitalWrite(PIN, HIGH);
   onAtUs = micros();
   isOn = true;
@@ -129,13 +141,15 @@ void setup() {
   digitalWrite(PIN, LOW);  // before it becomes an output, so that it never glitches
   pinMode(PIN, OUTPUT);
   Serial.begin(BAUD);
-  creditAtUs = micros();
+  // nobody knows what was before a reset: as if MAX_DUTY had been spent, evenly
+  for (uint8_t i = 1; i <= STEPS; i++) allSpentUs += spentUs[i] = STEP_US / 1000 * MAX_DUTY;
+  stepAtUs = micros();
 }
 
 void loop() {
   uint32_t now = micros();
   if (isHeard && now - heardAtUs >= WATCHDOG_US) isHeard = false;
-  earn(now);  // often enough that the clock's wrap is no matter
+  forget(now);  // often enough that the clock's wrap is no matter
   if (isOn && now - onAtUs >= pulseUs) lineOff('E', now);
   if (isOn && !isHeard) lineOff('W', now);
   hear();
