@@ -93,7 +93,7 @@ def test_disarming_reaches_every_tracker_that_listens(tmp_path: Path) -> None:
             told.append((camera, cmd))
             return listens
 
-        return SimpleNamespace(role="track", camera=camera, order=order)
+        return SimpleNamespace(role="track", camera=camera, order=order, arming_orders=0)
 
     with pytest.raises(UserError, match="tracker of cam1 does not listen"):
         pass_arming(joined, [process("cam1", False), process("cam2", True)], "disarm", "")
