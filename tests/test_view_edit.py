@@ -362,10 +362,14 @@ def test_angles_of_whiskers_stand_on_the_picture(browser: Browser, tmp_path: Pat
                 between = abs(math.remainder(math.atan2(to[1], to[0]) - axis, math.tau))
                 assert angle == pytest.approx(between, abs=1e-3)
                 angles.append(angle)
-                # half way, and beyond the point; pixel centres at integers
+                # half way, and beyond the point; pixel centres at integers. The line is thin and
+                # its edge is half the picture's, so one of three points across it has to be its own
+                across = 0.7 * np.array([-to[1], to[0]]) / np.hypot(*to)
                 for part in (0.55, 1.25):
-                    seen = page.evaluate(COLOUR_AT, (base + part * to + 0.5).tolist())
-                    assert min(seen[:2]) - seen[2] > 60, (name, part, seen)  # yellow
+                    points = [base + part * to + 0.5 + side * across for side in (-1, 0, 1)]
+                    seen = [page.evaluate(COLOUR_AT, point.tolist()) for point in points]
+                    yellow = [min(one[:2]) - one[2] for one in seen]
+                    assert max(yellow) > 60, (name, part, seen)
             assert told["azimuth_rad"] == pytest.approx(np.mean(angles), abs=1e-4)
             checked += 1
         assert checked >= 4
