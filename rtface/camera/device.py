@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from rtface.camera.exposing import DeviceExposure
 from rtface.camera.frame_count import FrameCount
-from rtface.camera.sfnc import Nodes
+from rtface.camera.sfnc import NodeRefused, Nodes
 from rtface.camera_config import SensorSection
 from rtface.types import (
     CameraCounts,
@@ -24,6 +24,7 @@ from rtface.types import (
     UserError,
 )
 
+Answer = TypeVar("Answer")
 SECOND_NS = 1_000_000_000
 #: a camera that delivers nothing is asked whether it is still there this often
 ASK_EVERY_NS = SECOND_NS
@@ -113,6 +114,16 @@ class Link(Protocol):
 
     def close(self) -> None:
         """Stop and free the device, also one that does not answer; may be called twice."""
+
+
+def taken(link: Link, call: Callable[[], Answer]) -> Answer | None:
+    """Return what a device answers; None if it refuses now, LinkLost if nobody is there."""
+    try:
+        return call()
+    except NodeRefused as error:
+        if not link.alive():
+            raise LinkLost(str(error)) from None
+        return None
 
 
 class DeviceCamera:

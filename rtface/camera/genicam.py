@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rtface.camera.device import Buffer, DeviceCamera, LinkLost
+from rtface.camera.device import Buffer, DeviceCamera, taken
 from rtface.camera.gentl import (
     Answers,
     BufferInfo,
@@ -22,7 +22,7 @@ from rtface.camera.nodes import GenicamNodes
 from rtface.camera.pixels import reader
 from rtface.camera.producers import find_producers
 from rtface.camera.sensor import choose, n_buffers, set_up
-from rtface.camera.sfnc import NodeRefused, chunk_features, find
+from rtface.camera.sfnc import chunk_features, find
 from rtface.camera_config import GenicamSection
 from rtface.types import Image, UserError
 
@@ -155,16 +155,7 @@ class GenicamLink:
 
     def latch(self) -> tuple[int, int, int] | None:
         """Read both clocks together; None where the camera has no such feature, or not now."""
-        try:
-            return self._clock.latch()
-        except NodeRefused as error:
-            self._still_there(error)
-            return None
-
-    def _still_there(self, error: NodeRefused) -> None:
-        """Raise LinkLost if what was refused was refused by nobody."""
-        if not self.alive():
-            raise LinkLost(str(error)) from None
+        return taken(self, self._clock.latch)
 
     def alive(self) -> bool:
         """Whether the device itself answers."""
@@ -172,10 +163,7 @@ class GenicamLink:
 
     def trigger(self) -> None:
         """Expose once; what the camera does not take now is a missed trigger."""
-        try:
-            self.nodes.execute("TriggerSoftware")
-        except NodeRefused as error:
-            self._still_there(error)
+        taken(self, lambda: self.nodes.execute("TriggerSoftware"))
 
     def close(self) -> None:
         """Free everything, also of a device that is gone."""

@@ -7,7 +7,7 @@ import math
 import warnings
 from typing import Any
 
-from rtface.camera.device import Buffer, DeviceCamera, LinkLost
+from rtface.camera.device import Buffer, DeviceCamera, LinkLost, taken
 from rtface.camera.pixels import reader
 from rtface.camera.pylon_nodes import PylonNodes, words
 from rtface.camera.sensor import Names, choose, n_buffers, set_up
@@ -105,7 +105,8 @@ class PylonLink:
         except self._errors as error:
             raise LinkLost(words(error)) from None
         except NodeRefused as error:  # a frame without what should come along with it
-            self._still_there(error)
+            if not self.alive():
+                raise LinkLost(str(error)) from None
             self.incomplete += 1
             self.requeue()
         return None
@@ -167,17 +168,8 @@ class PylonLink:
             return 0
 
     def latch(self) -> tuple[int, int, int] | None:
-        """Read both clocks together."""
-        try:
-            return self._clock.latch()
-        except NodeRefused as error:
-            self._still_there(error)
-            return None
-
-    def _still_there(self, error: NodeRefused) -> None:
-        """Raise LinkLost if what was refused was refused by nobody."""
-        if not self.alive():
-            raise LinkLost(str(error)) from None
+        """Read both clocks together; None where the camera has no such feature, or not now."""
+        return taken(self, self._clock.latch)
 
     def alive(self) -> bool:
         """Whether a register can be read from the device itself."""
@@ -186,11 +178,8 @@ class PylonLink:
         return False
 
     def trigger(self) -> None:
-        """Expose once."""
-        try:
-            self.nodes.execute("TriggerSoftware")
-        except NodeRefused as error:  # not now: a trigger that the camera missed
-            self._still_there(error)
+        """Expose once; what the camera does not take now is a missed trigger."""
+        taken(self, lambda: self.nodes.execute("TriggerSoftware"))
 
     def close(self) -> None:
         """Free everything; a device that is gone refuses each step, and each is tried."""
