@@ -43,13 +43,18 @@ class Opened(NamedTuple):
 
 
 def opened(folder: Path, name: str) -> Opened:
-    done = subprocess.run(
-        [str(PYTHON), str(PEERS / "facemap_opens.py"), str(folder), name],
-        capture_output=True,
-        text=True,
-        timeout=170,
-        env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
-    )
+    for _ in range(
+        3
+    ):  # Qt aborts now and then, whatever it shows; a file that aborts it always does
+        done = subprocess.run(
+            [str(PYTHON), str(PEERS / "facemap_opens.py"), str(folder), name],
+            capture_output=True,
+            text=True,
+            timeout=170,
+            env={key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
+        )
+        if done.returncode >= 0:
+            break
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Traceback" not in done.stderr
     with np.load(folder / f"{name}_read.npz") as arrays:
