@@ -337,3 +337,9 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     found = storage.look_at_disk(missing)
     assert found[-1].verdict is HINT
     assert "cannot be written" in found[-1].value
+
+
+def test_fast_cores_are_said_where_others_are_slow() -> None:
+    told = cpu.judge_cores("CPU", 20, 20, 12).value
+    assert told == "CPU, 20 core(s), 12 of them fast: camera and tracker use those"
+    assert "fast" not in cpu.judge_cores("CPU", 20, 20).value
