@@ -4,8 +4,8 @@ The run is `rtface run` at 200 frames/s. First, without a network, so that the s
 larger part: blocks with ten viewers (one stalled, one slow) between blocks without, as
 ``tests/test_isolation.py`` measures them. Then with the network shipped, one page in headless
 Chromium: pictures a second, and the time from a frame's delivery until it is drawn, by the page's
-own clock, which is tuned to the run's; memory of the page and of its server at the beginning and at
-the end.
+own clock, which is tuned to the run's; once a minute memory of the page, of the browser's process
+that draws it and of the page's server: ``--rounds 0 --seconds 3600`` for an hour.
 """
 
 from __future__ import annotations
@@ -58,15 +58,30 @@ def used_mb(session: Any) -> float:
     return float(told["usedSize"] + told["backingStorageSize"]) / 2**20
 
 
+def renderer(page: Page) -> int:
+    """Return the process that draws the page."""
+    assert page.context.browser
+    told = page.context.browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")
+    renderers = [one for one in told["processInfo"] if one["type"] == "renderer"]
+    # a spare one may wait for a second page
+    return int(max(renderers, key=lambda one: float(one["cpuTime"]))["id"])
+
+
 def look(page: Page, program: Program, seconds: float) -> dict[str, Any]:
     """Return what one page sees in some seconds."""
     wait_until(lambda: page.evaluate("window.rtface?.drawn > 60"), 30)
     session = page.context.new_cdp_session(page)
     view = program.pid("view")
-    first_mb, server_mb, began_cpu = used_mb(session), rss_mb(view), cpu_ns(view)
+
+    def memory_mb() -> tuple[float, float, float]:
+        return used_mb(session), rss_mb(renderer(page)), rss_mb(view)
+
+    began_cpu, memory = cpu_ns(view), [memory_mb()]
     drawn, began = page.evaluate("window.rtface.drawn"), time.monotonic()
     p50s, p99s = [], []
-    while time.monotonic() - began < seconds:
+    while (passed := time.monotonic() - began) < seconds:
+        if passed > 60 * len(memory):
+            memory.append(memory_mb())
         page.wait_for_timeout(1000)
         latency = page.evaluate("window.rtface.latencyMs")
         p50s.append(latency["p50"])
@@ -77,8 +92,7 @@ def look(page: Page, program: Program, seconds: float) -> dict[str, Any]:
         "drawn_p50_ms": statistics.median(p50s),
         "drawn_p99_ms": statistics.median(p99s),
         "clock_error_ms": latency["clockError"],
-        "page_mb": [first_mb, used_mb(session)],
-        "server_mb": [server_mb, rss_mb(view)],
+        "memory_mb": [*memory, memory_mb()],
         "server_cpu_percent": (cpu_ns(view) - began_cpu) / passed / 1e7,
         "tracker_hz": program.counts()["n"],
     }
@@ -122,9 +136,13 @@ def main() -> None:
         costs = cost(folder, args.rounds) if args.rounds and not args.quick else None
     row = {key: value for key, value in seen.items() if isinstance(value, float)}
     _report.table("One page in Chromium, 200 frames/s", [row])
-    for key in ("page_mb", "server_mb"):
-        first, last = seen[key]
-        print(f"{key}: {first:.1f} at the beginning, {last:.1f} at the end")
+    names = "page's objects", "process that draws it", "page's server"
+    for name, values in zip(names, zip(*seen["memory_mb"], strict=True), strict=True):
+        print(
+            f"memory of the {name}, MB: {values[0]:.1f} at first, {values[-1]:.1f} at last, ",
+            end="",
+        )
+        print(f"{max(values):.1f} at most, of {len(values)}")
     held = seen["drawn_p50_ms"] <= LIMIT_MS and seen["pictures_per_s"] >= LEAST_HZ
     if costs:
         summary = costs["summary"]
