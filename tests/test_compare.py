@@ -63,6 +63,10 @@ def test_ratios_are_taken_within_turns():
     measured["theirs"] = measured["theirs"][:2]
     assert turns.rows(measured, about)[2]["times ours"] == 25.0
     assert turns.rows({}, about)[0]["frames"] == 0
+    faster = turns.rows(measured, about, "theirs")
+    assert [row["times faster than theirs"] for row in faster] == [25.0, 50.0, 1.0, "-"]
+    assert faster[1]["CPU, times faster than theirs"] == 50.0
+    assert "times ours" not in faster[0]
 
 
 def test_what_is_installed_is_pinned(tmp_path):
@@ -81,6 +85,12 @@ def test_a_peer_that_cannot_be_installed_says_why():
     says = "import sys; sys.exit('ERROR: No matching distribution found for absent\\na notice')"
     with pytest.raises(peers.Unavailable, match=r"cannot be installed: ERROR: .* for absent$"):
         peers._run(peers.PEERS[0], [sys.executable, "-c", says])
+
+
+def test_a_bundle_in_all_it_runs_in(tmp_path):
+    made = peers.of_bundle(tmp_path / "mine")
+    assert made[0].name == "mine, onnxruntime fp32"
+    assert made[-1].worker[1:] == ("openvino", "int8-bf16", str(tmp_path / "mine"))
 
 
 @pytest.mark.slow

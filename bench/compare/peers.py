@@ -50,8 +50,8 @@ _DLCLIVE = (
     ),
 )
 PEERS = (
-    Peer("rtface", ("worker_rtface.py", "onnxruntime", "fp32")),
-    Peer("rtface INT8", ("worker_rtface.py", "openvino", "int8-bf16")),
+    Peer("rtface", ("worker_rtface.py", "onnxruntime", "fp32", "default")),
+    Peer("rtface INT8", ("worker_rtface.py", "openvino", "int8-bf16", "default")),
     Peer("Facemap 1.0.8", ("worker_facemap.py",), _FACEMAP),
     Peer("DLC-live 1.1.0, RTMPose-s at 256x256", ("worker_dlclive.py", "rtmpose_s"), _DLCLIVE),
     Peer("DLC-live 1.1.0, ResNet-50 at 256x192", ("worker_dlclive.py", "resnet50_0.4"), _DLCLIVE),
@@ -59,6 +59,23 @@ PEERS = (
         "DLC-live 1.1.0, ResNet-50 at 640x480", ("worker_dlclive.py", "resnet50"), _DLCLIVE, False
     ),
 )
+
+
+def of_bundle(folder: Path) -> list[Peer]:
+    """Return a bundle as peers, in what it runs in; where it does not, the table says why."""
+    kinds = (
+        ("onnxruntime", "fp32"),
+        ("openvino", "fp32"),
+        ("openvino", "bf16"),
+        ("onnxruntime", "int8"),
+        ("openvino", "int8"),
+        ("openvino", "int8-bf16"),
+    )
+    name = folder.name
+    return [
+        Peer(f"{name}, {' '.join(kind)}", ("worker_rtface.py", *kind, str(folder.resolve())))
+        for kind in kinds
+    ]
 
 
 class Unavailable(Exception):

@@ -5,6 +5,9 @@ time takes minutes and 5 GB), on one core with one thread, on the same frames of
 mouse. They take turns, so that whatever else the machine does hits all alike; the columns *times
 rtface ...* are medians of ratios within a turn. The peers' networks have random weights: this
 measures speed alone. On a machine that does other work read the CPU time.
+
+``--bundle FOLDER``: Facemap beside one network of its shape, imported and quantised by rtface, in
+every runtime and precision.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers import HERE, PEERS, Peer, Unavailable, python_of
+from peers import HERE, PEERS, Peer, Unavailable, of_bundle, python_of
 from turns import rows, turn_of
 
 from rtface.camera.film import Film
@@ -137,6 +140,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=out, help="folder of JSON")
     parser.add_argument("--venvs", type=Path, default=out / "venvs", help="peers' environments")
     parser.add_argument("--only", nargs="*", default=[], help="peers whose names begin so")
+    parser.add_argument(
+        "--bundle", type=Path, help="folder of a network of Facemap's shape: it and Facemap alone"
+    )
     cores = sorted(os.sched_getaffinity(0))
     parser.add_argument("--core", type=int, default=cores[-1], help="the one that all run on")
     parser.add_argument("--turns", type=int, help="of each peer; 7, quick 3")
@@ -148,13 +154,16 @@ def main() -> int:
         if (peer.quick or not args.quick)
         and (not args.only or peer.name.startswith((PEERS[0].name, *args.only)))
     ]
+    facemap = next(peer for peer in PEERS if peer.worker == ("worker_facemap.py",))
+    if args.bundle:
+        peers = [facemap, *of_bundle(args.bundle)]
     n_turns = args.turns or (3 if args.quick else 7)
     seconds = args.seconds or (3.0 if args.quick else 10.0)
     turns, about = measure(peers, n_turns, seconds, args.venvs, args.core)
-    table = rows(turns, about)
+    table = rows(turns, about, facemap.name if args.bundle else "")
     _report.table(f"one core, one thread, {WIDTH}x{HEIGHT}; medians of {n_turns} turns", table)
     _report.write("compare", args, {"rows": table, "turns": turns, "peers": about})
-    return int(not turns.get(PEERS[0].name))
+    return int(not turns.get(peers[0].name))
 
 
 if __name__ == "__main__":

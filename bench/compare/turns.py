@@ -23,16 +23,21 @@ def turn_of(ns: Sequence[int], cpu_ns: int) -> dict[str, float]:
 
 
 def rows(
-    turns: Mapping[str, Sequence[Mapping[str, float]]], about: Mapping[str, Mapping[str, Any]]
+    turns: Mapping[str, Sequence[Mapping[str, float]]],
+    about: Mapping[str, Mapping[str, Any]],
+    than: str = "",
 ) -> list[dict[str, Any]]:
     """Return the table: those whose names begin as the first's are what others are compared with.
+
+    With ``than`` a peer's name: how many times faster than that one each is, instead.
 
     ``turns`` has as many turns for every peer that could be measured, taken side by side; what
     disturbs the machine for a whole turn is in both parts of its ratio. A peer without turns is
     shown with the reason, ``why`` of ``about``.
     """
     first = next(iter(about), "")
-    references = {name: turns.get(name, []) for name in about if name.startswith(first)}
+    references = {name: turns.get(name, []) for name in about if name.startswith(than or first)}
+    title = "times faster than" if than else "times"
     table = []
     for name in about:
         row: dict[str, Any] = {"peer": name}
@@ -40,10 +45,14 @@ def rows(
         for key in ("p50_ms", "p99_ms", "fps", "cpu_ms"):
             row[key] = round(statistics.median(t[key] for t in mine), 3) if mine else "-"
         for reference, theirs in references.items():
-            for key, title in (("p50_ms", "times"), ("cpu_ms", "CPU, times")):
-                both = zip(mine, theirs, strict=False)
-                ratios = [one[key] / other[key] for one, other in both]
-                row[f"{title} {reference}"] = round(statistics.median(ratios), 1) if ratios else "-"
+            for key, what in (("p50_ms", ""), ("cpu_ms", "CPU, ")):
+                both = list(zip(mine, theirs, strict=False))
+                ratios = [
+                    other[key] / one[key] if than else one[key] / other[key] for one, other in both
+                ]
+                row[f"{what}{title} {reference}"] = (
+                    round(statistics.median(ratios), 1) if ratios else "-"
+                )
         row["frames"] = sum(int(t["frames"]) for t in mine)
         parameters = about[name].get("parameters")
         row["note"] = about[name].get("why") or (
