@@ -17,6 +17,7 @@ from rtface.collect import sampling
 from rtface.config import Rig
 from rtface.engine import Started, start_engine
 from rtface.engine.bundle import Bundle, load_bundle
+from rtface.estimator import describe, estimator_for, face_mode
 from rtface.loop import Loop
 from rtface.motion.areas import areas_of, possible
 from rtface.publish import bind
@@ -26,7 +27,6 @@ from rtface.rules_config import rules_of
 from rtface.session.video import check_encoder
 from rtface.stages.make import Stages, make_stages
 from rtface.timing import timing_of
-from rtface.track import describe, estimator_for, face_mode
 from rtface.tracker import Tracker
 from rtface.types import Frame, Ledger, Lost, Pose, Stamp, UserError
 

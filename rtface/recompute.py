@@ -12,13 +12,13 @@ import numpy as np
 from rtface.config import Rig, parse_rig
 from rtface.engine import start_engine
 from rtface.engine.bundle import load_bundle
+from rtface.estimator import estimator_for
 from rtface.motion.masks import load_masks
 from rtface.replay import recorded
 from rtface.session import CameraSession, Session, layout
 from rtface.session.records import RecordWriter
 from rtface.session.video import lossless
 from rtface.stages.motion import MotionStage
-from rtface.track import estimator_for
 from rtface.types import BBox, Flag, Image, Ledger, Pose, Result, UserError
 
 CHUNK = 1000

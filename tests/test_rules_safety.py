@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from rules_cases import NAMES, PERIOD_NS, START_NS, keypoints, ledger, loop, make, rig
 
+from rtface.between import Between
 from rtface.config import Rig, parse_rig
 from rtface.loop import Loop
 from rtface.rules import Guard, Notice, Stage, decide
 from rtface.rules.replay import Seen, replay
 from rtface.rules_config import LoopSection
 from rtface.stages.make import Stages
-from rtface.track import _Between
 from rtface.types import CameraInfo, Frame, Ledger, Lost, Pose, Stamp, TimeSource
 
 DELIVERY, FITTED = int(TimeSource.DELIVERY), int(TimeSource.DEVICE_CLOCK)
@@ -138,7 +138,7 @@ def test_a_run_that_was_to_arm_itself_does_not_once_somebody_disarmed(meanwhile:
     )
     publisher = SimpleNamespace(send_event=told.append)
     info = CameraInfo(64, 64, 8, 100.0)
-    between = _Between(line, None, one, publisher, None, {"motion": None}, info, None)  # type: ignore[arg-type]
+    between = Between(line, None, one, publisher, None, {"motion": None}, info, None)  # type: ignore[arg-type]
     between.arm(ledger(0)._replace(exposure_err_ns=3_000_000))  # not good enough yet
     state = between.state()["loop"]
     assert (state["armed"], state["arms_itself"], state["orders"]) == (False, True, 0)

@@ -14,6 +14,7 @@ from rtface.camera.video import probe
 from rtface.config import Rig, parse_rig
 from rtface.engine import Started, start_engine
 from rtface.engine.bundle import Bundle, load_bundle
+from rtface.estimator import estimator_for
 from rtface.many.frames import VideoFrames, fitted_masks
 from rtface.many.plan import Job, Outcome
 from rtface.many.write import RecordsWriter, about_of, meta_of, write_clock
@@ -26,7 +27,6 @@ from rtface.session.video import sync
 from rtface.session.writer import write_about
 from rtface.stages.make import Stages, make_stages
 from rtface.timing import timing_of
-from rtface.track import estimator_for
 from rtface.tracker import Tracker
 from rtface.types import CameraInfo, Flag, Result, UserError
 

@@ -11,6 +11,7 @@ from rtface import __version__
 from rtface.config import Rig
 from rtface.engine import Started
 from rtface.engine.bundle import Bundle
+from rtface.estimator import describe
 from rtface.many.plan import Job
 from rtface.ring import NONE_WORD
 from rtface.rings import FrameRecord
@@ -18,7 +19,6 @@ from rtface.session import layout
 from rtface.session.layout import CLOCK_ROW, FRAME_ROW, Status
 from rtface.session.records import RecordWriter
 from rtface.stages.make import Stages
-from rtface.track import describe
 from rtface.types import CameraInfo, Frame, Result
 
 _NO_PLACE = (-1, -1, -1)
