@@ -1,7 +1,7 @@
 """Makes the shipped network's INT8 files from the real recordings; run again with new weights.
 
 Where keypoints move too far nothing is written and the exit code is 2. The recordings are those of
-``RTFACE_DATA`` (default ../shared/data).
+``RTFACE_DATA`` (default ../shared/data); ``--only`` for a network that is made for some of them.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ def main() -> None:
     parser.add_argument("--bundle", default="default")
     parser.add_argument("--out", type=Path, default=DEFAULT, help="folder of the bundle")
     data = Path(os.environ.get("RTFACE_DATA", ROOT.parent / "shared" / "data"))
+    parser.add_argument("--only", nargs="+", default=list(RECORDINGS), choices=RECORDINGS)
     args = parser.parse_args()
+    used = {name: files for name, files in recordings(data).items() if name in args.only}
     try:
-        made = quantize(load_bundle(args.bundle), recordings(data), args.out, False, print)
+        made = quantize(load_bundle(args.bundle), used, args.out, False, print)
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
