@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ import torch
 
 from rtface.camera.video import read_frames
 from rtface.engine import make_engine
-from rtface.engine.bundle import load_bundle
+from rtface.engine.bundle import Bundle, load_bundle
 from rtface.pose import PoseEstimator, find_face, finder_for
-from rtface.train import data, evaluate, fmnet, measures, pictures, predictions
+from rtface.train import data, evaluate, measures, pictures, predictions
 from rtface.train.data import HELD_OUT_VIDEO, KEYPOINTS, Still, split
 from rtface.train.network import decode
 from rtface.train.predictions import Predicted
@@ -52,37 +52,37 @@ class Fold(NamedTuple):
         return (self.said.groups == HELD_OUT_VIDEO) == video
 
 
+#: by network, how still each keypoint is
+AtRest = dict[str, list[measures.Stillness]]
+
+
 class Judged(NamedTuple):
     """Everything the tables are made of."""
 
     folds: list[Fold]
-    anchor: dict[int, np.ndarray]  # keypoints of the same stills through the same boxes
     constant: np.ndarray  # (K, 2): the mean label of Facemap's first video
     learned: Predicted  # what the first network says of the stills of it that it was trained on
     outlines: list[np.ndarray]  # (N, K, 2) across the outline: of ``learned``, of the 2nd video
-    rest: dict[str, dict[str, list[measures.Stillness]]]  # clip, network: each keypoint's
+    rest: dict[str, AtRest]  # by clip
     scoring: Scoring
 
 
-def judge(shop: Workshop, folds: Sequence[int], anchor: bool, every: int = 1) -> Judged:
+def judge(shop: Workshop, folds: Sequence[int], every: int = 1) -> Judged:
     """Make the networks that are missing and let them look at what they never saw.
 
     With ``every`` above 1 at a part of it only.
     """
     done = [_fold(shop, fold, every) for fold in folds]
-    other: dict[int, np.ndarray] = {}
-    if anchor:
-        engine = predictions.TorchEngine(shop.anchor(folds[0]), fmnet.decode, KEYPOINTS)
-        other[folds[0]] = predictions.through(engine, done[0].stills, done[0].said.boxes)
     seen = split(shop.facemap, folds[0])[0][::every]
     judging = [still for still in done[0].stills if still.group == HELD_OUT_VIDEO]
     scorings = [_scoring([one for one in done if one is not left] or done) for left in done]
     scored = [_rescore(one, scoring) for one, scoring in zip(done, scorings, strict=True)]
     flat = evaluate.mean_label(np.stack([still.points for still in seen]))
-    learned = predictions.predict(load_bundle(shop.bundle(folds[0])), seen)
+    first = load_bundle(shop.bundle(folds[0]))
+    learned = predictions.predict(first, seen)
     outlines = [_across(stills) for stills in (seen, judging)]
-    rest = {name: _rest(shop, folds[0], shop.data_dir / name, anchor, every) for name in CLIPS}
-    return Judged(scored, other, flat, learned, outlines, rest, _scoring(done))
+    rest = {name: at_rest(first, shop.data_dir / name, {}, every) for name in CLIPS}
+    return Judged(scored, flat, learned, outlines, rest, _scoring(done))
 
 
 def _across(stills: Sequence[Still]) -> np.ndarray:
@@ -97,24 +97,17 @@ def _across(stills: Sequence[Still]) -> np.ndarray:
     return found
 
 
-def _rest(
-    shop: Workshop, fold: int, clip: Path, anchor: bool, every: int
-) -> dict[str, list[measures.Stillness]]:
-    """Return how still each network's keypoints are in the quiet half of a clip."""
+def at_rest(bundle: Bundle, clip: Path, others: Mapping[str, Engine], every: int) -> AtRest:
+    """Return how still a network's keypoints are in the quiet half of a clip, and others'."""
     images = np.stack(list(read_frames(clip)))
     images = images[: max(10, len(images) // every)]
-    bundle = load_bundle(shop.bundle(fold))
     engine = make_engine(bundle, "onnxruntime")
     finder = finder_for(bundle.crop, engine, images.shape[1:])
     found = [
         find_face(PoseEstimator(engine, images.shape[1:], finder=finder), i) for i in images[:9]
     ]
     box = BBox(*(int(v) for v in np.median([box for _, box in found], 0)))
-    engines: dict[str, Engine] = {"rtface": engine}
-    if anchor:
-        engines["Facemap's shape"] = predictions.TorchEngine(
-            shop.anchor(fold), fmnet.decode, KEYPOINTS
-        )
+    engines: dict[str, Engine] = {"rtface": engine, **others}
     quiet = measures.quiet_steps(images.astype(np.float32))
     still = {}
     for name, one in engines.items():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _accuracy import PARTS, Judged, pick
+from _accuracy import PARTS, AtRest, Judged, pick
 
 from rtface.train import measures, predictions
 from rtface.train.data import FOLDS, KEYPOINTS
@@ -27,11 +27,11 @@ def tables(judged: Judged) -> dict[str, Rows]:
         "The Schroeder lab's animals, each left out": _animals(judged),
         "Across and along the outline": _outline(judged),
         CERTAINTY: _certainty(judged),
-        "At rest, as if at 500 frames/s": _at_rest(judged),
+        "At rest, as if at 500 frames/s": at_rest(judged.rest),
     }
 
 
-def _part(values: np.ndarray, part: str, middle: Callable[..., Any]) -> float:
+def of_part(values: np.ndarray, part: str, middle: Callable[..., Any]) -> float:
     """Return the mean over a part's labelled keypoints of a middle of (N, K) distances."""
     columns = [KEYPOINTS.index(name) for name in PARTS[part]]
     columns = [k for k in columns if np.isfinite(values[:, k]).any()]
@@ -50,28 +50,22 @@ def _video(judged: Judged) -> Rows:
     learned = measures.distances(judged.learned.found, judged.learned.truth)
     averaged = measures.distances(np.mean(places, 0), truth)
     flat = measures.distances(np.broadcast_to(judged.constant, truth.shape), truth)
-    first = judged.folds[0].of(video=True)
-    other = judged.anchor.get(judged.folds[0].fold)
     rows: Rows = []
     for part in PARTS:
         if part == "pupil":
             continue
         mean = measures.bootstrap(
-            lambda at, part=part: _part(error[at], part, np.nanmean), len(truth)
+            lambda at, part=part: of_part(error[at], part, np.nanmean), len(truth)
         )
         row: dict[str, Any] = {
             "part": part,
             "stills": len(truth),
             "mean px (95 %)": str(mean),
-            "each network": ", ".join(f"{_part(e, part, np.nanmean):.1f}" for e in errors),
-            "networks averaged px": _part(averaged, part, np.nanmean),
-            "stills it learned px": _part(learned, part, np.nanmean),
-            "constant px": _part(flat, part, np.nanmean),
+            "each network": ", ".join(f"{of_part(e, part, np.nanmean):.1f}" for e in errors),
+            "networks averaged px": of_part(averaged, part, np.nanmean),
+            "stills it learned px": of_part(learned, part, np.nanmean),
+            "constant px": of_part(flat, part, np.nanmean),
         }
-        if other is not None:
-            apart = measures.distances(other[first], truth)
-            row["first network px"] = _part(errors[0], part, np.nanmean)
-            row["Facemap's shape px"] = _part(apart, part, np.nanmean)
         rows.append(row)
     return rows
 
@@ -107,32 +101,21 @@ def _animals(judged: Judged) -> Rows:
             said = pick(said, said.groups == animal)
         if len(said.face) == 0:
             continue
-        rows.append(_animal_row(animal, said))
-    if 0 in judged.anchor:
-        rows += _beside_anchor(judged)
+        rows.append(animal_row(animal, said))
     return rows
 
 
-def _beside_anchor(judged: Judged) -> Rows:
-    """Return the first fold's animals for our network and for Facemap's shape."""
-    one = judged.folds[0]
-    other = one.said._replace(found=judged.anchor[judged.folds[0].fold])
-    return [
-        _animal_row("fold 0", pick(one.said, one.of(video=False))),
-        _animal_row("fold 0, Facemap's shape", pick(other, one.of(video=False))),
-    ]
-
-
-def _animal_row(name: str, said: Predicted) -> dict[str, Any]:
+def animal_row(name: str, said: Predicted) -> dict[str, Any]:
+    """Return what stands in a table of animals."""
     error = measures.distances(said.found, said.truth)
     pupil = measures.pupil_error(said.found, said.truth, KEYPOINTS)
     return {
         "animal": name,
         "stills": len(said.face),
         "face found %": 100 * float(said.face.mean()),
-        "eyelids median px": _part(error, "eye", np.nanmedian),
+        "eyelids median px": of_part(error, "eye", np.nanmedian),
         "nose median px": float(np.nanmedian(error[:, KEYPOINTS.index("nose(tip)")])),
-        "pupil points median px": _part(error, "pupil", np.nanmedian),
+        "pupil points median px": of_part(error, "pupil", np.nanmedian),
         "pupil centre median px": pupil.centre_px,
         "pupil diameter r": f"{pupil.diameter_r:.2f}",
     }
@@ -155,9 +138,10 @@ def _certainty(judged: Judged) -> Rows:
     return rows
 
 
-def _at_rest(judged: Judged) -> Rows:
+def at_rest(rest: Mapping[str, AtRest]) -> Rows:
+    """Return a row per clip, part and network."""
     rows: Rows = []
-    for clip, networks in judged.rest.items():
+    for clip, networks in rest.items():
         for part, names in PARTS.items():
             for network, still in networks.items():
                 those = [still[KEYPOINTS.index(name)] for name in names]

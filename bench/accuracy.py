@@ -1,8 +1,9 @@
 """How far keypoints are from labels on animals and videos that were left out, one command.
 
 Trains what is not trained yet (hours on two cores; everything is kept in --work and can be
-interrupted): a network per fold, one of Facemap's shape, and with --ship the one that saw
-everything. Judges them, prints tables, draws the worst stills, and puts the tables into --doc.
+interrupted): a network per fold, and with --ship the one that saw everything. Judges them, prints
+tables, draws the worst stills, and puts the tables into --doc. A network of Facemap's shape is
+judged by ``anchor.py``.
 
 Needs the extra ``train`` and the folder of recordings (``RTFACE_DATA``).
 """
@@ -31,7 +32,6 @@ def main() -> None:
     default = Path(os.environ.get("RTFACE_DATA", _report.ROOT.parent / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=default, help="folder of real recordings")
     parser.add_argument("--work", type=Path, default=_report.ROOT / "bench" / "out" / "networks")
-    parser.add_argument("--no-anchor", action="store_true", help="without Facemap's shape (hours)")
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3], help="which")
     parser.add_argument("--ship", type=Path, help="also write the bundle to be shipped, here")
     parser.add_argument("--ship-fold", type=int, help="of a fold's network, not of everything")
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         work = args.work / "quick" if args.quick else args.work
         shop = recipe.Workshop(work, args.data, which, report)
         folds = [0] if args.quick else args.folds
-        judged = _accuracy.judge(shop, folds, not args.no_anchor, 14 if args.quick else 1)
+        judged = _accuracy.judge(shop, folds, 14 if args.quick else 1)
         _accuracy.draw(judged, work / "worst")
         own = None
         if _accuracy_own.FOLD in folds:

@@ -1,0 +1,124 @@
+"""A network with the layers, targets and loss of Facemap's beside the shipped one, one command.
+
+Trained from nothing on the pictures that a fold's network gets (an hour or two; kept in --work),
+without the second video and the fold's animals. The shipped network never saw that video either.
+Both look through the crop that the shipped one finds. Prints tables and puts them into --doc.
+
+The weights, ``anchor0.pt``, are a state that Facemap and ``rtface model import`` load. Needs the
+extra ``train`` and the folder of recordings (``RTFACE_DATA``).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import _accuracy
+import _accuracy_tables as pages
+import _report
+import numpy as np
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rtface.engine.bundle import load_bundle
+from rtface.train import evaluate, fmnet, measures, predictions, recipe
+from rtface.train.data import FOLDS, HELD_OUT_VIDEO, KEYPOINTS, Still, split
+from rtface.train.predictions import Predicted
+
+FOLD = 0
+NAME = "Facemap's shape"
+
+
+class Judge:
+    """What both say of pictures."""
+
+    def __init__(self, network: fmnet.FMnet) -> None:
+        self.bundle = load_bundle("default")
+        self.engine = predictions.TorchEngine(network, fmnet.decode, KEYPOINTS)
+
+    def __call__(self, stills: list[Still]) -> tuple[Predicted, Predicted]:
+        """Return what the shipped network says, and what the other does through the same boxes."""
+        ours = predictions.predict(self.bundle, stills)
+        return ours, ours._replace(found=predictions.through(self.engine, stills, ours.boxes))
+
+
+def video(judge: Judge, stills: list[Still], constant: np.ndarray) -> pages.Rows:
+    """Return mean px on the second video, part by part."""
+    ours, theirs = judge(stills)
+    flat = np.broadcast_to(constant, ours.truth.shape)
+    errors = [measures.distances(found, ours.truth) for found in (ours.found, theirs.found, flat)]
+    rows: pages.Rows = []
+    for part in _accuracy.PARTS:
+        if part == "pupil":  # nobody labelled it there
+            continue
+        found = [
+            measures.bootstrap(
+                lambda at, error=error, part=part: pages.of_part(error[at], part, np.nanmean),
+                len(stills),
+            )
+            for error in errors
+        ]
+        names = ("rtface", NAME)
+        row: dict[str, object] = {"part": part, "stills": len(stills)}
+        row |= {f"{n} px (95 %)": str(one) for n, one in zip(names, found, strict=False)}
+        rows.append(row | {"constant px": found[2].value})
+    return rows
+
+
+def animals(judge: Judge, stills: list[Still]) -> pages.Rows:
+    """Return how it does on the animals that it never saw, found by the shipped network."""
+    _, theirs = judge(stills)
+    rows = [pages.animal_row(f"fold {FOLD}", theirs)]
+    for animal in FOLDS[FOLD]:
+        those = theirs.groups == animal
+        if those.any():
+            rows.append(pages.animal_row(animal, _accuracy.pick(theirs, those)))
+    for row in rows:
+        del row["face found %"]  # of the shipped network, which knows them
+    return rows
+
+
+def main() -> None:
+    parser = _report.parser(__doc__)
+    default = Path(os.environ.get("RTFACE_DATA", _report.ROOT.parent / "shared" / "data"))
+    parser.add_argument("--data", type=Path, default=default, help="folder of real recordings")
+    parser.add_argument("--work", type=Path, default=_report.ROOT / "bench" / "out" / "networks")
+    parser.add_argument("--doc", type=Path, help="page whose marked tables are replaced")
+    args = parser.parse_args()
+    torch.set_num_threads(1)  # learning and drawing run side by side
+    every = 14 if args.quick else 1
+    with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as progress:
+        bar = progress.add_task(NAME, total=1.0)
+
+        def report(what: str, done: float, value: float) -> None:
+            progress.update(bar, completed=done, description=f"{what}, loss {value:.2f}")
+
+        shop = recipe.Workshop(
+            args.work / "quick" if args.quick else args.work,
+            args.data,
+            recipe.QUICK if args.quick else recipe.Recipe(),
+            report,
+        )
+        judge = Judge(shop.anchor(FOLD))
+    learned, left_out = split(shop.facemap, FOLD)
+    stills = [still for still in left_out if still.group == HELD_OUT_VIDEO][::every]
+    constant = evaluate.mean_label(np.stack([still.points for still in learned]))
+    rest = {
+        clip: _accuracy.at_rest(judge.bundle, shop.data_dir / clip, {NAME: judge.engine}, every)
+        for clip in _accuracy.CLIPS
+    }
+    tables = {
+        f"{NAME}, second video": video(judge, stills, constant),
+        f"{NAME}, animals left out": animals(judge, split(shop.schroeder, FOLD)[1][::every]),
+        f"{NAME}, at rest": pages.at_rest(rest),
+    }
+    for title, rows in tables.items():
+        _report.table(title, rows)
+    _report.write("anchor", args, {"tables": tables})
+    if args.doc:
+        pages.put(tables, args.doc)
+        print(f"written: {args.doc}")
+
+
+if __name__ == "__main__":
+    main()
