@@ -78,6 +78,17 @@ def animals(judge: Judge, stills: list[Still]) -> pages.Rows:
     return rows
 
 
+def learned(judge: Judge, sets: dict[str, list[Still]]) -> pages.Rows:
+    """Return how many of the labels that the shipped network learned it gives again."""
+    rows: pages.Rows = []
+    for name, stills in sets.items():
+        said = predictions.predict(judge.bundle, stills)
+        told = measures.certainty(said.found, said.truth, KEYPOINTS)
+        right = 100 * told.right
+        rows.append({"set": name, "points": told.n, "within 5 % of the eye's width, %": right})
+    return rows
+
+
 def main() -> None:
     parser = _report.parser(__doc__)
     default = Path(os.environ.get("RTFACE_DATA", _report.ROOT.parent / "shared" / "data"))
@@ -100,9 +111,9 @@ def main() -> None:
             report,
         )
         judge = Judge(shop.anchor(FOLD))
-    learned, left_out = split(shop.facemap, FOLD)
+    known, left_out = split(shop.facemap, FOLD)
     stills = [still for still in left_out if still.group == HELD_OUT_VIDEO][::every]
-    constant = evaluate.mean_label(np.stack([still.points for still in learned]))
+    constant = evaluate.mean_label(np.stack([still.points for still in known]))
     rest = {
         clip: _accuracy.at_rest(judge.bundle, shop.data_dir / clip, {NAME: judge.engine}, every)
         for clip in _accuracy.CLIPS
@@ -111,6 +122,13 @@ def main() -> None:
         f"{NAME}, second video": video(judge, stills, constant),
         f"{NAME}, animals left out": animals(judge, split(shop.schroeder, FOLD)[1][::every]),
         f"{NAME}, at rest": pages.at_rest(rest),
+        "Labels that the shipped network learned": learned(
+            judge,
+            {
+                "schroeder_face": shop.schroeder[::every],
+                "facemap_g7c1, first video": known[::every],
+            },
+        ),
     }
     for title, rows in tables.items():
         _report.table(title, rows)

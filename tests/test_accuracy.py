@@ -89,7 +89,7 @@ def test_a_network_of_facemaps_shape_is_judged_beside_it(data, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     tables = json.loads((tmp_path / "anchor.json").read_text())["results"]["tables"]
-    video, animals, rest = tables.values()
+    video, animals, rest, learned = tables.values()
     # two steps of training are worse than the network that is shipped
     for row in video:
         ours, theirs = (float(row[f"{n} px (95 %)"].split()[0]) for n in ("rtface", SHAPE))
@@ -97,6 +97,7 @@ def test_a_network_of_facemaps_shape_is_judged_beside_it(data, tmp_path):
     assert animals[0]["animal"] == "fold 0"
     assert sum(row["stills"] for row in animals[1:]) == animals[0]["stills"] >= 8
     assert {row["network"] for row in rest} == {"rtface", SHAPE}
+    assert all(50 < row["within 5 % of the eye's width, %"] < 90 for row in learned)
     assert f"| {SHAPE} |" in page.read_text(encoding="utf-8")
     # what it leaves behind is a state that can be imported
     out = tmp_path / "imported"
