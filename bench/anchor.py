@@ -1,8 +1,9 @@
-"""A network with the layers, targets and loss of Facemap's beside the shipped one, one command.
+"""A network with the layers, targets and loss of Facemap's, judged as rtface's are, one command.
 
 Trained from nothing on the pictures that a fold's network gets (an hour or two; kept in --work),
-without the second video and the fold's animals. The shipped network never saw that video either.
-Both look through the crop that the shipped one finds. Prints tables and puts them into --doc.
+without the second video and the fold's animals, which judge it: beside the figures of that fold's
+network by ``accuracy.py``. It looks through the crop that the shipped network finds, which saw
+everything and stands beside as what labels allow. Prints tables and puts them into --doc.
 
 The weights, ``anchor0.pt``, are a state that Facemap and ``rtface model import`` load. Needs the
 extra ``train`` and the folder of recordings (``RTFACE_DATA``).
@@ -58,10 +59,16 @@ def video(judge: Judge, stills: list[Still], constant: np.ndarray) -> pages.Rows
             )
             for error in errors
         ]
-        names = ("rtface", NAME)
-        row: dict[str, object] = {"part": part, "stills": len(stills)}
-        row |= {f"{n} px (95 %)": str(one) for n, one in zip(names, found, strict=False)}
-        rows.append(row | {"constant px": found[2].value})
+        shipped, theirs_px, constant_px = found
+        rows.append(
+            {
+                "part": part,
+                "stills": len(stills),
+                f"{NAME}, px (95 %)": str(theirs_px),
+                "shipped, which learned them, px (95 %)": str(shipped),
+                "constant px": constant_px.value,
+            }
+        )
     return rows
 
 

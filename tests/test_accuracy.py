@@ -43,7 +43,7 @@ def test_it_follows_the_synthetic_minute_with_everything_on():
         (stills.read_schroeder, False, {"eye": 4.7, "pupil": 3.1}),
     ],
 )
-def test_it_is_as_good_on_what_it_never_saw_as_its_card_says(data, read, video, limits):
+def test_it_is_as_close_to_labels_as_when_it_was_made(data, read, video, limits):
     said = predictions.predict(load_bundle("default"), stills.split(read(data), 0)[1])
     assert said.face.mean() >= 0.95
     error = measures.distances(said.found, said.truth)
@@ -90,10 +90,9 @@ def test_a_network_of_facemaps_shape_is_judged_beside_it(data, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     tables = json.loads((tmp_path / "anchor.json").read_text())["results"]["tables"]
     video, animals, rest, learned = tables.values()
-    # two steps of training are worse than the network that is shipped
-    for row in video:
-        ours, theirs = (float(row[f"{n} px (95 %)"].split()[0]) for n in ("rtface", SHAPE))
-        assert ours < theirs
+    for row in video:  # two steps of training are worse than the network that is shipped
+        theirs, shipped = (float(v.split()[0]) for k, v in row.items() if "(95 %)" in k)
+        assert shipped < theirs
     assert animals[0]["animal"] == "fold 0"
     assert sum(row["stills"] for row in animals[1:]) == animals[0]["stills"] >= 8
     assert {row["network"] for row in rest} == {"rtface", SHAPE}
