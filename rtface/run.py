@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import queue
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -17,11 +16,10 @@ from rtface.adjust import Exposures, RigFiles
 from rtface.children import RECORD_GRACE_S, Children
 from rtface.config import Rig
 from rtface.control import Control, Outcome
+from rtface.hearing import Hearing
 from rtface.orders import (
     masks_to_come,
     pass_arming,
-    pass_masks,
-    pass_state,
     pass_to_recorder,
     pass_trigger,
     refuse_hazard,
@@ -30,7 +28,6 @@ from rtface.process import ChildDied, Process
 from rtface.publish import bind
 from rtface.rigfile import RigFile
 from rtface.types import UserError
-from rtface.watch import CameraWatch
 
 READY_TIMEOUT_S = 60.0
 STATUS_EVERY_S = 1.0
@@ -62,10 +59,6 @@ class Supervisor:
     ----------
     session : str
         16 hex digits, new for each run.
-    faults : list of str
-        What went wrong and did not end the run: the recorder died, or could not go on.
-    notes : list of str
-        What is not as it was asked for, and is no fault.
     """
 
     def __init__(
@@ -79,15 +72,13 @@ class Supervisor:
     ) -> None:
         self.rig = rig
         self._files, self._exposures = RigFiles(rig, files or {}), Exposures(rig)
+        self._children = Children()
+        self._hearing = Hearing(rig, self._children, self._exposures)
         self._page = page
         self._armed = armed
         self._may_arm = may_arm or (lambda: refuse_hazard(rig))
-        self.faults: list[str] = []
-        self.notes: list[str] = []
         self._label = label or {}
-        self._recorded = False  # once the recorder was ready its end does not end the run
         self.session = secrets.token_hex(8)
-        self._children = Children()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control: Control | None = None
         self._status_socket: zmq.Socket[bytes] | None = None
@@ -95,7 +86,6 @@ class Supervisor:
         self._status_seq = 0
         self._lifecycle = "starting"
         self._slept_ns = platform.suspended_ns()
-        self._watch = CameraWatch()
         stream = rig.stream
         self.endpoints: dict[str, Any] = {
             "control": f"tcp://{stream.host}:{stream.control_port}",
@@ -157,81 +147,15 @@ class Supervisor:
         self.publish_status()
         return True
 
-    def _take_reports(self) -> None:
-        """Digest what children said; raise if one of them failed."""
-        while True:
-            try:
-                process, report = self._children.reports.get_nowait()
-            except queue.Empty:
-                return
-            if report is None:
-                self._ended(process)
-            else:
-                self._digest(process, report)
+    @property
+    def faults(self) -> list[str]:
+        """What went wrong and did not end the run: the recorder died, or could not go on."""
+        return self._hearing.faults
 
-    def _digest(self, process: Process, report: dict[str, Any]) -> None:
-        kind = report.pop("kind")
-        if kind == "counts":
-            self._count(process, report)
-        elif kind == "error":
-            process.error = report["message"]
-            if report.get("fault"):
-                process.error = f"{process.name}: {process.error}"
-        elif kind == "ready":
-            process.state, process.info = "running", report
-            self._recorded |= process is self._recorder
-        elif kind == "armed":
-            process.armed = True
-        elif kind == "note":
-            self.notes.append(report["text"])
-            self._note(report["text"])
-        elif kind == "exposure":
-            self._exposures.heard(process, report, self._recorder)
-            self._status_due = 0.0  # everybody hears of it at once
-        elif kind == "loop" and process.counts:  # what it says first is whole
-            process.counts["loop"] = report["loop"]
-        elif kind == "masks":
-            pass_masks(process, report, self.processes, self._recorder)
-        elif kind == "done":
-            process.state = "done"
-
-    def _count(self, process: Process, report: dict[str, Any]) -> None:
-        """Keep a child's counts, and what is new in them."""
-        if process.role == "acquire":
-            pass_state(self.rig, process, str(report.get("state")), self.processes)
-        process.counts = report
-        fault = report.get("fault")
-        if fault and fault not in self.faults:
-            self.faults.append(fault)
-        if process.role == "acquire":
-            for text in self._watch.look(process.camera, report):
-                self._remark(text)
-        elif process.role == "track":
-            for text in self._watch.look_at_face(process.camera, report):
-                self._note(text)
-
-    def _ended(self, process: Process) -> None:
-        code = process.popen.returncode
-        if code == 0 and process.state == "done":
-            process.state = "ended"
-            return
-        process.state = process.state if process.state == "killed" else "died"
-        recording = process is self._recorder and self._recorded
-        if process.role == "warm":
-            self._remark(process.error or f"{process.name} ended with exit code {code}")
-            return
-        if process.role == "view":  # nothing hangs on it
-            self.notes.append(f"no page: {process.error or f'it ended with exit code {code}'}")
-            return
-        if process.error and code == 2 and not recording:
-            raise UserError(process.error)
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        why = process.error or f"{process.name} {how}"
-        if process is self._recorder and self._recorded:
-            # the stream is worth more than its recording: go on, and say it
-            self.faults.append(f"{why}; the stream went on, 'rtface session repair' mends the rest")
-            return
-        raise ChildDied(f"{why}; the run was stopped")
+    @property
+    def notes(self) -> list[str]:
+        """What is not as it was asked for, and is no fault."""
+        return self._hearing.notes
 
     @property
     def processes(self) -> list[Process]:
@@ -268,10 +192,10 @@ class Supervisor:
         UserError
             A child met something the user can mend.
         """
-        self._take_reports()
+        urgent = self._hearing.take()
         if self._control:
             self._control.serve(TURN_S, self.status, self.endpoints, self.act)
-        if time.monotonic() >= self._status_due:
+        if urgent or time.monotonic() >= self._status_due:
             self._look_for_sleep()
             self.publish_status()
         return not self.ended
@@ -281,17 +205,7 @@ class Supervisor:
         slept_ns = platform.suspended_ns() - self._slept_ns
         if slept_ns > platform.SLEPT_NS:
             self._slept_ns += slept_ns
-            self._remark(f"the machine slept for {slept_ns * 1e-9:.1f} s during the run")
-
-    def _remark(self, text: str) -> None:
-        """Keep what went wrong and did not end the run, here and in the recording."""
-        self.faults.append(text)
-        self._note(text)
-
-    def _note(self, text: str) -> None:
-        """Put what happened into the recording, if there is one."""
-        if self._recorder:
-            self._recorder.order("annotate", t_host_ns=time.perf_counter_ns(), text=text)
+            self._hearing.remark(f"the machine slept for {slept_ns * 1e-9:.1f} s during the run")
 
     def act(self, order: str, fields: dict[str, str]) -> Outcome | None:
         """Do what the control port was asked for; UserError says why it cannot be done.
@@ -351,7 +265,7 @@ class Supervisor:
             self._lifecycle = "failed" if failed else "stopping"
             self.publish_status()
             self._children.end(failed, self._listen)
-            if self._recorder and self._recorder.state == "killed" and self._recorded:
+            if self._recorder and self._recorder.state == "killed" and self._hearing.recorded:
                 self.faults.append(
                     f"the recorder was not done after {RECORD_GRACE_S:.0f} s and was killed; "
                     "'rtface session repair' closes its session"
@@ -374,7 +288,7 @@ class Supervisor:
     def _listen(self) -> None:
         """Hear what children say while they end, which is no news."""
         with contextlib.suppress(ChildDied, UserError):
-            self._take_reports()
+            self._hearing.take()
 
 
 def run_rig(
