@@ -1,4 +1,4 @@
-"""What ``accuracy.py`` judges networks by."""
+"""What ``accuracy.py`` and ``anchor.py`` judge networks by."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def judge(shop: Workshop, folds: Sequence[int], every: int = 1) -> Judged:
     first = load_bundle(shop.bundle(folds[0]))
     learned = predictions.predict(first, seen)
     outlines = [_across(stills) for stills in (seen, judging)]
-    rest = {name: at_rest(first, shop.data_dir / name, {}, every) for name in CLIPS}
+    rest = {name: at_rest("rtface", first, shop.data_dir / name, {}, every) for name in CLIPS}
     return Judged(scored, flat, learned, outlines, rest, _scoring(done))
 
 
@@ -97,7 +97,9 @@ def _across(stills: Sequence[Still]) -> np.ndarray:
     return found
 
 
-def at_rest(bundle: Bundle, clip: Path, others: Mapping[str, Engine], every: int) -> AtRest:
+def at_rest(
+    name: str, bundle: Bundle, clip: Path, others: Mapping[str, Engine], every: int
+) -> AtRest:
     """Return how still a network's keypoints are in the quiet half of a clip, and others'."""
     images = np.stack(list(read_frames(clip)))
     images = images[: max(10, len(images) // every)]
@@ -107,14 +109,14 @@ def at_rest(bundle: Bundle, clip: Path, others: Mapping[str, Engine], every: int
         find_face(PoseEstimator(engine, images.shape[1:], finder=finder), i) for i in images[:9]
     ]
     box = BBox(*(int(v) for v in np.median([box for _, box in found], 0)))
-    engines: dict[str, Engine] = {"rtface": engine, **others}
+    engines: dict[str, Engine] = {name: engine, **others}
     quiet = measures.quiet_steps(images.astype(np.float32))
     still = {}
-    for name, one in engines.items():
+    for each, one in engines.items():
         estimate = PoseEstimator(one, images.shape[1:], bbox=box)
         track = np.stack([estimate(image).keypoints for image in images])
         width = float(np.median(measures.eye_widths(track, KEYPOINTS)))
-        still[name] = measures.stillness(track, quiet, width, RATE_HZ)
+        still[each] = measures.stillness(track, quiet, width, RATE_HZ)
     return still
 
 

@@ -125,17 +125,20 @@ def _certainty(judged: Judged) -> Rows:
     rows: Rows = []
     for name, video in (("schroeder_face", False), ("facemap_g7c1, second video", True)):
         said = predictions.joined([pick(one.said, one.of(video)) for one in judged.folds])
-        told = measures.certainty(said.found, said.truth, KEYPOINTS)
-        rows.append(
-            {
-                "set": name,
-                "points": told.n,
-                "within 5 % of the eye's width, %": 100 * told.right,
-                "score above 0.9, %": 100 * told.sure,
-                "of those within 5 %, %": 100 * told.sure_and_right,
-            }
-        )
+        rows.append(certain_row(name, said))
     return rows
+
+
+def certain_row(name: str, said: Predicted) -> dict[str, Any]:
+    """Return how many points are right, and whether their scores tell which."""
+    told = measures.certainty(said.found, said.truth, KEYPOINTS)
+    return {
+        "set": name,
+        "points": told.n,
+        "within 5 % of the eye's width, %": 100 * told.right,
+        "score above 0.9, %": 100 * told.sure,
+        "of those within 5 %, %": 100 * told.sure_and_right,
+    }
 
 
 def at_rest(rest: Mapping[str, AtRest]) -> Rows:

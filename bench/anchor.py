@@ -5,12 +5,14 @@ without the second video and the fold's animals, which judge it: beside the figu
 network by ``accuracy.py``. It looks through the crop that the shipped network finds, which saw
 everything and stands beside as what labels allow. Prints tables and puts them into --doc.
 
-The weights, ``anchor0.pt``, are a state that Facemap and ``rtface model import`` load. Needs the
-extra ``train`` and the folder of recordings (``RTFACE_DATA``).
+The weights, ``anchor0.pt``, have Facemap's names and shapes for 16 keypoints; ``rtface model import
+--names`` takes them (Facemap itself expects 15). They learned crops of 192x256 px. Needs the extra
+``train`` and the folder of recordings (``RTFACE_DATA``).
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from rtface.engine.bundle import load_bundle
 from rtface.train import evaluate, fmnet, measures, predictions, recipe
 from rtface.train.data import FOLDS, HELD_OUT_VIDEO, KEYPOINTS, Still, split
 from rtface.train.predictions import Predicted
+from rtface.types import UserError
 
 FOLD = 0
 NAME = "Facemap's shape"
@@ -75,7 +78,7 @@ def video(judge: Judge, stills: list[Still], constant: np.ndarray) -> pages.Rows
 def animals(judge: Judge, stills: list[Still]) -> pages.Rows:
     """Return how it does on the animals that it never saw, found by the shipped network."""
     _, theirs = judge(stills)
-    rows = [pages.animal_row(f"fold {FOLD}", theirs)]
+    rows: pages.Rows = []
     for animal in FOLDS[FOLD]:
         those = theirs.groups == animal
         if those.any():
@@ -89,10 +92,8 @@ def learned(judge: Judge, sets: dict[str, list[Still]]) -> pages.Rows:
     """Return how many of the labels that the shipped network learned it gives again."""
     rows: pages.Rows = []
     for name, stills in sets.items():
-        said = predictions.predict(judge.bundle, stills)
-        told = measures.certainty(said.found, said.truth, KEYPOINTS)
-        right = 100 * told.right
-        rows.append({"set": name, "points": told.n, "within 5 % of the eye's width, %": right})
+        row = pages.certain_row(name, predictions.predict(judge.bundle, stills))
+        rows.append(dict(list(row.items())[:3]))  # its scores are no chances
     return rows
 
 
@@ -104,6 +105,13 @@ def main() -> None:
     parser.add_argument("--doc", type=Path, help="page whose marked tables are replaced")
     args = parser.parse_args()
     torch.set_num_threads(1)  # learning and drawing run side by side
+    try:
+        run(args)
+    except UserError as error:
+        raise SystemExit(f"anchor: {error}") from None
+
+
+def run(args: argparse.Namespace) -> None:
     every = 14 if args.quick else 1
     with Progress(TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()) as progress:
         bar = progress.add_task(NAME, total=1.0)
@@ -122,7 +130,9 @@ def main() -> None:
     stills = [still for still in left_out if still.group == HELD_OUT_VIDEO][::every]
     constant = evaluate.mean_label(np.stack([still.points for still in known]))
     rest = {
-        clip: _accuracy.at_rest(judge.bundle, shop.data_dir / clip, {NAME: judge.engine}, every)
+        clip: _accuracy.at_rest(
+            "shipped", judge.bundle, shop.data_dir / clip, {NAME: judge.engine}, every
+        )
         for clip in _accuracy.CLIPS
     }
     tables = {

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from rtface.engine.bundle import DEFAULT, load_bundle
+from rtface.engine.bundle import load_bundle
 from rtface.quantize import quantize
 from rtface.types import UserError
 
@@ -25,9 +26,9 @@ RECORDINGS = {
 }
 
 
-def recordings(data: Path) -> dict[str, list[Path]]:
-    """Return the files of each recording."""
-    found = {name: sorted(data.glob(pattern)) for name, pattern in RECORDINGS.items()}
+def recordings(data: Path, names: Sequence[str]) -> dict[str, list[Path]]:
+    """Return the files of recordings."""
+    found = {name: sorted(data.glob(RECORDINGS[name])) for name in names}
     if missing := [name for name, files in found.items() if not files]:
         sys.exit(f"{data}: has no {', '.join(missing)}; set RTFACE_DATA")
     return found
@@ -36,13 +37,15 @@ def recordings(data: Path) -> dict[str, list[Path]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", default="default")
-    parser.add_argument("--out", type=Path, default=DEFAULT, help="folder of the bundle")
+    parser.add_argument("--out", type=Path, help="folder of the bundle to write; left out: its own")
     data = Path(os.environ.get("RTFACE_DATA", ROOT.parent / "shared" / "data"))
     parser.add_argument("--only", nargs="+", default=list(RECORDINGS), choices=RECORDINGS)
     args = parser.parse_args()
-    used = {name: files for name, files in recordings(data).items() if name in args.only}
     try:
-        made = quantize(load_bundle(args.bundle), used, args.out, False, print)
+        bundle = load_bundle(args.bundle)
+        made = quantize(
+            bundle, recordings(data, args.only), args.out or bundle.folder, False, print
+        )
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

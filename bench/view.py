@@ -4,8 +4,9 @@ The run is `rtface run` at 200 frames/s. First, without a network, so that the s
 larger part: blocks with ten viewers (one stalled, one slow) between blocks without, as
 ``tests/test_isolation.py`` measures them. Then with the network shipped, one page in headless
 Chromium: pictures a second, and the time from a frame's delivery until it is drawn, by the page's
-own clock, which is tuned to the run's; once a minute memory of the page, of the browser's process
-that draws it and of the page's server: ``--rounds 0 --seconds 3600`` for an hour.
+own clock, which is tuned to the run's; once a minute memory of the page (after what it dropped is
+collected), of the browser's process that draws it and of the page's server: ``--rounds 0 --seconds
+3600`` for an hour.
 """
 
 from __future__ import annotations
@@ -73,10 +74,12 @@ def look(page: Page, program: Program, seconds: float) -> dict[str, Any]:
     session = page.context.new_cdp_session(page)
     view = program.pid("view")
 
-    def memory_mb() -> tuple[float, float, float]:
-        return used_mb(session), rss_mb(renderer(page)), rss_mb(view)
+    drawer = renderer(page)
 
-    began_cpu, memory = cpu_ns(view), [memory_mb()]
+    def memory_mb() -> tuple[float, float, float]:
+        return used_mb(session), rss_mb(drawer), rss_mb(view)
+
+    memory, began_cpu = [memory_mb()], cpu_ns(view)
     drawn, began = page.evaluate("window.rtface.drawn"), time.monotonic()
     p50s, p99s = [], []
     while (passed := time.monotonic() - began) < seconds:

@@ -54,10 +54,10 @@ class Hearing:
             if report is None:
                 self._ended(process)
             else:
-                urgent |= report["kind"] == "exposure"
-                self._digest(process, report)
+                urgent |= self._digest(process, report)
 
-    def _digest(self, process: Process, report: dict[str, Any]) -> None:
+    def _digest(self, process: Process, report: dict[str, Any]) -> bool:
+        """Take one report; True if everybody should hear of it at once."""
         recorder = self._children.recorder
         kind = report.pop("kind")
         if kind == "counts":
@@ -82,6 +82,7 @@ class Hearing:
             pass_masks(process, report, self._children.all, recorder)
         elif kind == "done":
             process.state = "done"
+        return bool(kind == "exposure")
 
     def _count(self, process: Process, report: dict[str, Any]) -> None:
         """Keep a child's counts, and what is new in them."""

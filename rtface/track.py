@@ -30,10 +30,7 @@ from rtface.rules_config import rules_of
 from rtface.stages.make import Stages, make_stages
 from rtface.timing import timing_of
 from rtface.tracker import Tracker
-from rtface.types import (
-    Flag,
-    Result,
-)
+from rtface.types import Flag, Result
 
 REPORT_EVERY_NS = 1_000_000_000
 IDLE_WAKE_S = 0.05

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+from rtface.config import EngineSection
+from rtface.facemap.convert import import_weights
 
 sys.path.insert(0, str(ROOT / "bench" / "compare"))
 import peers
@@ -89,8 +93,36 @@ def test_a_peer_that_cannot_be_installed_says_why():
 
 def test_a_bundle_in_all_it_runs_in(tmp_path):
     made = peers.of_bundle(tmp_path / "mine")
-    assert made[0].name == "mine, onnxruntime fp32"
-    assert made[-1].worker[1:] == ("openvino", "int8-bf16", str(tmp_path / "mine"))
+    for peer in made:
+        runtime, precision, folder = peer.worker[1:]
+        assert peer.name == f"mine, {runtime} {precision}"
+        EngineSection(runtime=runtime, precision=precision, bundle=folder)
+    assert len({peer.name for peer in made}) == len(made) > 4
+
+
+@pytest.mark.slow
+def test_a_network_of_facemaps_shape_is_measured(tmp_path):
+    """What stands beside Facemap there: rows that ran, and why the others did not."""
+    import_weights(ROOT / "tests" / "data" / "fmnet_small.pt", tmp_path / "small")
+    command = [sys.executable, ROOT / "bench/compare/run.py", "--quick", "--turns", "1"]
+    command += ["--seconds", "0.2", "--venvs", tmp_path, "--bundle", tmp_path / "small"]
+    done = subprocess.run(
+        [*command, "--out", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+        # no installation of Facemap is wanted here
+        env={**os.environ, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads((tmp_path / "compare-bundle.json").read_text())["results"]
+    facemap, plain, *_, fast = told["rows"]
+    assert "cannot be installed" in facemap["note"]
+    assert plain["peer"] == "small, onnxruntime fp32"
+    assert plain["frames"] >= 3
+    assert told["peers"][plain["peer"]]["keypoints"] == 15
+    assert fast["frames"] == 0
+    assert "int8" in fast["note"].lower()
 
 
 @pytest.mark.slow

@@ -288,5 +288,5 @@ def test_a_demo_session_opens_everywhere(tmp_path: Path) -> None:
         proc = np.load(out / f"cam1_{folder.name}_proc.npy", allow_pickle=True).item()
         assert not proc["motSVD"][0].any()
         known = np.flatnonzero(np.isfinite(results["motion_energy"][:, 0]))
-        assert len(known) > 200
+        assert len(known) > 0.9 * len(results) > 50
         assert_same(proc["motion"][0][rows[known]], results["motion_energy"][known, 0])

@@ -437,6 +437,23 @@ def test_an_order_to_arm_counts_before_the_tracker_has_said_so() -> None:
     assert isinstance(asked(), Future)
 
 
+def test_everybody_hears_at_once_that_an_exposure_time_was_set() -> None:
+    run, acquire = Supervisor(rig(PUFF, pupil={})), Child("acquire")
+    run._children.all += [acquire]
+    try:
+        run.publish_status()  # the next is due in a second
+        due = run._status_due
+        run.turn()
+        assert run._status_due == due
+        run.act("exposure", {"camera": "cam1", "us": "900"})
+        run._children.reports.put((acquire, {"kind": "exposure", "id": 0, "error": "no"}))
+        run.turn()
+        assert run._status_due > due
+    finally:
+        run._children.all.clear()
+        run.stop()
+
+
 def test_nothing_is_armed_while_an_exposure_time_is_being_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

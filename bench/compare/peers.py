@@ -71,7 +71,7 @@ def of_bundle(folder: Path) -> list[Peer]:
         ("openvino", "int8"),
         ("openvino", "int8-bf16"),
     )
-    name = folder.name
+    name = folder.resolve().name
     return [
         Peer(f"{name}, {' '.join(kind)}", ("worker_rtface.py", *kind, str(folder.resolve())))
         for kind in kinds

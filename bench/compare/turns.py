@@ -36,7 +36,8 @@ def rows(
     shown with the reason, ``why`` of ``about``.
     """
     first = next(iter(about), "")
-    references = {name: turns.get(name, []) for name in about if name.startswith(than or first)}
+    which = [than] if than else [name for name in about if name.startswith(first)]
+    references = {name: turns.get(name, []) for name in which}
     title = "times faster than" if than else "times"
     table = []
     for name in about:
