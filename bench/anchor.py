@@ -24,13 +24,15 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtface.engine.bundle import load_bundle
-from rtface.train import evaluate, fmnet, measures, predictions, recipe
-from rtface.train.data import FOLDS, HELD_OUT_VIDEO, KEYPOINTS, Still, split
+from rtface.train import evaluate, fit, fmnet, measures, predictions, recipe
+from rtface.train.data import FOLDS, HELD_OUT_VIDEO, KEYPOINTS, Still, split, stills_bank
 from rtface.train.predictions import Predicted
 from rtface.types import UserError
 
 FOLD = 0
 NAME = "Facemap's shape"
+#: to one's own mouse: mild views of the first video alone
+OWN = fit.Schedule(500, batch=8, rate=8e-4, strength=0.3, seed=5)
 
 
 class Judge:
@@ -103,6 +105,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=default, help="folder of real recordings")
     parser.add_argument("--work", type=Path, default=_report.ROOT / "bench" / "out" / "networks")
     parser.add_argument("--doc", type=Path, help="page whose marked tables are replaced")
+    parser.add_argument(
+        "--own", type=Path, help="also fit it to the first video alone, and write its weights here"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)  # learning and drawing run side by side
     try:
@@ -126,7 +131,21 @@ def run(args: argparse.Namespace) -> None:
             report,
         )
         judge = Judge(shop.anchor(FOLD))
-    known, left_out = split(shop.facemap, FOLD)
+        known, left_out = split(shop.facemap, FOLD)
+        if args.own:
+            schedule = OWN._replace(steps=2) if args.quick else OWN
+            bank = stills_bank(known)
+            torch.save(
+                fit.fit(
+                    shop.anchor(FOLD),
+                    fmnet.loss,
+                    [bank],
+                    (1.0,),
+                    schedule,
+                    lambda step, value: report("own mouse", step / schedule.steps, value),
+                ).state_dict(),
+                args.own,
+            )
     stills = [still for still in left_out if still.group == HELD_OUT_VIDEO][::every]
     constant = evaluate.mean_label(np.stack([still.points for still in known]))
     rest = {

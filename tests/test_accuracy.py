@@ -86,6 +86,7 @@ def test_a_network_of_facemaps_shape_is_judged_beside_it(data, tmp_path):
     page.write_text((ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8"), encoding="utf-8")
     command = [sys.executable, ROOT / "bench" / "anchor.py", "--quick", "--data", data]
     command += ["--work", tmp_path / "work", "--out", tmp_path, "--doc", page]
+    command += ["--own", tmp_path / "own.pt"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     tables = json.loads((tmp_path / "anchor.json").read_text())["results"]["tables"]
@@ -101,5 +102,5 @@ def test_a_network_of_facemaps_shape_is_judged_beside_it(data, tmp_path):
     # what it leaves behind is a state that can be imported
     out = tmp_path / "imported"
     names = [f"point{i}" for i in range(len(stills.KEYPOINTS))]
-    state = tmp_path / "work" / "quick" / "anchor0.pt"
-    assert import_weights(state, out, names).names == tuple(names)
+    for state in (tmp_path / "work" / "quick" / "anchor0.pt", tmp_path / "own.pt"):
+        assert import_weights(state, out / state.stem, names).names == tuple(names)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from conftest import ROOT
 from onnx import TensorProto, helper, numpy_helper
 from programs import SMALL, running
 from test_cli import one_line, rtface
@@ -26,6 +27,7 @@ from rtface.camera.film import Film
 from rtface.config import parse_rig
 from rtface.engine import RUNTIMES, auto, cpu, make_engine, start_engine
 from rtface.engine.bundle import INT8_CPU, INT8_TENSORRT, NotHere, load_bundle
+from rtface.facemap.convert import import_weights
 from rtface.quantize import LIMIT_PX, quantize
 from rtface.quantize.frames import Seen, shift_of, split, watch
 from rtface.types import UserError
@@ -213,6 +215,24 @@ def test_bf16_is_bf16_or_refused(net: Path) -> None:
     # not FP32 under another name
     assert bundle.shift_px(make_engine(bundle, "openvino", 1, "bf16")) > 1e-3
     assert bundle.shift_px(make_engine(bundle, "openvino", 1, "fp32")) < 1e-3
+
+
+@needs_openvino
+@pytest.mark.skipif(not HAVE_BF16, reason="this processor has no BF16")
+def test_peaks_of_facemaps_shape_are_not_rounded_to_bf16(tmp_path: Path) -> None:
+    """Peaks would tie within 1 part in 256, and the first cell of them be taken."""
+    bundle = import_weights(ROOT / "tests" / "data" / "fmnet_small.pt", tmp_path / "small")
+    image, scale, shift, expected = (part[0] for part in bundle.reference())
+    found = make_engine(bundle, "openvino", 1, "bf16").infer(image, scale, shift)
+    assert np.abs(found - expected).max() > 1e-4  # what comes before is BF16
+    peaks = np.log(found[:, 2] / (1 - found[:, 2].astype(float)))
+    step = 2.0 ** (np.floor(np.log2(peaks)) - 7)  # of BF16 there
+    off = np.abs(peaks / step - np.round(peaks / step))
+    assert np.median(off) > 0.05
+    # the two parts answer each frame by itself
+    again = make_engine(bundle, "openvino", 1, "bf16")
+    again.infer(image[::-1].copy(), scale, shift)
+    assert np.array_equal(again.infer(image, scale, shift), found)
 
 
 def test_an_unknown_runtime_or_precision_is_refused(net: Path) -> None:

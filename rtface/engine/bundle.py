@@ -106,6 +106,15 @@ class Bundle:
         """Scores above this are believed; the peak of an unsure map may lie anywhere."""
         return self.crop.sure if self.crop else 0.5
 
+    @property
+    def fp32_head(self) -> bool:
+        """Whether its last convolution is FP32 also where the rest is BF16.
+
+        Peaks of Facemap's maps are 3 cells wide: in BF16 cells about them become equal, the first
+        is taken, and its offsets are other ones. Peaks of rtface's networks are narrow.
+        """
+        return self.normalisation == "facemap"
+
     def file_of(self, precision: str) -> Path:
         """Return the file that CPUs run for a precision; NotHere if there is none for this one."""
         if precision not in ("int8", "int8-bf16"):

@@ -20,7 +20,8 @@ except ModuleNotFoundError:
 
 #: inputs of these that are data, by place; all others (scales, sizes, axes) keep their types
 _DATA_INPUTS = {
-    **dict.fromkeys(("Conv", "Add", "Mul", "Sub", "Div", "Concat", "Clip"), slice(None)),
+    **dict.fromkeys(("Conv", "ConvTranspose", "Add", "Mul", "Sub", "Div"), slice(None)),
+    **dict.fromkeys(("Concat", "Clip"), slice(None)),
     **dict.fromkeys(("Relu", "MaxPool", "AveragePool", "Resize", "Sigmoid"), slice(1)),
     **dict.fromkeys(("LeakyRelu", "Identity", "BatchNormalization"), slice(None)),
 }

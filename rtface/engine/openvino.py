@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import openvino as ov
+from openvino import opset13
 
 from rtface.engine.bundle import Bundle, NotHere
 from rtface.types import Float32Array, UInt8Image, UserError
@@ -52,40 +56,29 @@ class OpenVinoEngine:
                 f"{path}: inputs have open dimensions ({', '.join(shapes)}); export the bundle "
                 "again with fixed ones"
             )
-        try:
-            compiled = core.compile_model(
-                model,
-                "CPU",
-                {
-                    "INFERENCE_PRECISION_HINT": _HINTS[precision],
-                    "PERFORMANCE_HINT": "LATENCY",
-                    "INFERENCE_NUM_THREADS": threads,
-                    "NUM_STREAMS": 1,
-                    # a pinned thread waits for its core while others are free
-                    "ENABLE_CPU_PINNING": False,
-                    "CACHE_DIR": "",
-                },
-            )
-        except Exception as error:  # noqa: BLE001 - as above
-            raise UserError(f"{path}: OpenVINO cannot compile it ({_reason(error)})") from None
-        if (got := compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != (
-            _HINTS[precision]
-        ):
-            raise UserError(f"{path}: OpenVINO computes in {got}, not {precision}; set another")
-        self._request = compiled.create_infer_request()
+        hint = _HINTS[precision]
+        parts = _parted(model) if hint == "bf16" and bundle.fp32_head else [model]
+        hints = [hint, "f32"][: len(parts)]
+        self._requests = [
+            _compiled(core, part, part_hint, threads, path).create_infer_request()
+            for part, part_hint in zip(parts, hints, strict=True)
+        ]
+        first, last = self._requests[0], self._requests[-1]
         # OpenVINO reads these arrays in place
         self._image = np.zeros(self.input_shape, bundle.input_dtype)
         self._scale, self._shift = np.zeros((), np.float32), np.zeros((), np.float32)
         feed = {"image": self._image, "scale": self._scale, "shift": self._shift}
         try:
             for name, array in feed.items():
-                self._request.set_tensor(name, ov.Tensor(array, shared_memory=True))
-            self._request.infer()
+                first.set_tensor(name, ov.Tensor(array, shared_memory=True))
+            if last is not first:
+                last.set_input_tensor(first.get_output_tensor())
+            self._run()
         except Exception as error:  # noqa: BLE001 - as above
             raise UserError(
                 f"{path}: does not run on a {self.input_shape} image ({_reason(error)})"
             ) from None
-        self._keypoints = self._request.get_tensor("keypoints").data
+        self._keypoints = last.get_tensor("keypoints").data
         if self._keypoints.shape != (len(self.names), 3):
             raise UserError(
                 f"{path}: gives keypoints of shape {self._keypoints.shape}, "
@@ -97,9 +90,58 @@ class OpenVinoEngine:
         np.copyto(self._image, image)
         self._scale[...] = scale
         self._shift[...] = shift
-        self._request.infer()
+        self._run()
         keypoints: Float32Array = self._keypoints.copy()
         return keypoints
+
+    def _run(self) -> None:
+        for request in self._requests:
+            request.infer()
+
+
+def _compiled(core: ov.Core, model: ov.Model, hint: str, threads: int, path: Path) -> Any:
+    """Return a model that computes as the hint says; UserError if OpenVINO will not."""
+    try:
+        compiled = core.compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": hint,
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                # a pinned thread waits for its core while others are free
+                "ENABLE_CPU_PINNING": False,
+                "CACHE_DIR": "",
+            },
+        )
+    except Exception as error:  # noqa: BLE001 - RuntimeError and others
+        raise UserError(f"{path}: OpenVINO cannot compile it ({_reason(error)})") from None
+    if (got := compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()) != hint:
+        raise UserError(f"{path}: OpenVINO computes in {got}, not {hint}; set another precision")
+    return compiled
+
+
+def _parted(model: ov.Model) -> list[ov.Model]:
+    """Return a network before its last convolution, of 1x1, and from there on.
+
+    That one becomes a product of matrices, and pixels go from part to part with their channels
+    together, as convolutions have them: OpenVINO takes as long to put them apart as to multiply.
+    """
+    convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    last = convolutions[-1]
+    source, kernel = last.input_value(0), last.input_value(1)
+    _, channels, height, width = source.get_shape()
+    n, cells = kernel.get_shape()[0], height * width
+    results, inputs = model.get_results(), model.get_parameters()
+    body = opset13.reshape(opset13.transpose(source, [0, 2, 3, 1]), [cells, channels], False)
+    features = opset13.parameter([cells, channels], np.float32)
+    kernel = opset13.reshape(kernel, [n, channels], False)
+    maps = opset13.matmul(kernel, features, False, True)
+    maps = opset13.reshape(maps, [1, n, height, width], False)
+    for user in last.output(0).get_target_inputs():
+        user.replace_source_output(maps.output(0))
+    return [ov.Model([opset13.result(body)], inputs), ov.Model(results, [features])]
 
 
 def _names(port: ov.Output) -> list[str]:

@@ -118,21 +118,22 @@ class _Graph:
         return self._convolution(self.add("Relu", x), tensors[f"{second}.weight"])
 
     def _of_enlarged(self, low: str, weight: np.ndarray) -> str:
-        """Add a convolution of a picture with rows and columns doubled, without doubling them."""
-        # an even row of the result sees the row above and twice its own, an odd one vice versa
-        tops = weight[:, :, 0], weight[:, :, 0] + weight[:, :, 1]
-        bottoms = weight[:, :, 1] + weight[:, :, 2], weight[:, :, 2]
-        squares = []
-        for down in range(2):
-            rows = np.stack([tops[down], bottoms[down]], 2)
-            lefts = rows[..., 0], rows[..., 0] + rows[..., 1]
-            rights = rows[..., 1] + rows[..., 2], rows[..., 2]
-            for right in range(2):
-                kernel = self.constant(np.stack([lefts[right], rights[right]], 3))
-                pads = [1 - down, 1 - right, down, right]
-                squares.append(self.add("Conv", low, kernel, kernel_shape=[2, 2], pads=pads))
-        joined = self.add("Concat", *squares, axis=1)
-        return self.add("DepthToSpace", joined, blocksize=2, mode="DCR")
+        """Add a convolution of a picture with rows and columns doubled, without doubling them.
+
+        Seen from a pixel of ``low``, that is a kernel of 4x4: 3x3 over 2x2.
+        """
+        a, b, c = (weight[:, :, k] for k in range(3))
+        tall = np.stack([c, b + c, a + b, a], 2)
+        a, b, c = (tall[..., k] for k in range(3))
+        kernel = np.stack([c, b + c, a + b, a], 3).transpose(1, 0, 2, 3)
+        return self.add(
+            "ConvTranspose",
+            low,
+            self.constant(kernel),
+            kernel_shape=[4, 4],
+            strides=[2, 2],
+            pads=[1] * 4,
+        )
 
     def decode(self, x: str) -> None:
         """Add the heads, the search for each heat map's peak, and its offsets: ``keypoints``."""

@@ -142,6 +142,7 @@ class _Chooser(NamedTuple):
         }
         taken: list[str] = []
         p99s = []
+        without: Quantised | None = None
         for layer in sorted(layers, key=lambda layer: harm[layer] ** 2 / layers[layer]):
             p99s.append(_worst(self._shifts([*taken, layer], self.made_by)))
             if p99s[-1] <= LIMIT_PX:
@@ -160,10 +161,16 @@ class _Chooser(NamedTuple):
             )
             if p99s[-1] <= LIMIT_PX and reference_px <= TOLERANCE_PX:
                 in_float = tuple(layer for layer in layers if layer not in taken)
-                return Quantised(
+                made = Quantised(
                     self.file, model, in_float, len(taken), share, shifts, *self._in_bf16(model)
                 )
+                if made.with_bf16 or not made.bf16_shifts:
+                    return made
+                # with fewer layers in 8 bits the rest may be BF16, which is faster
+                without = without or made
             del taken[-1]
+        if without:
+            return without
         raise UserError(
             f"{self.bundle.folder}: INT8 is refused: keypoints move by {min(p99s):.2f} px or more "
             f"(p99, {self.file}; at most {LIMIT_PX} px), whichever layers stay in float; use "

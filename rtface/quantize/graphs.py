@@ -23,6 +23,8 @@ from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+#: what others lie between; transposed ones stay in float (ONNX Runtime has none in 8 bits)
+CONVOLUTIONS = ("Conv", "ConvTranspose")
 #: convolutions of fewer channels stay in float: they are no faster in 8 bits, and the picture
 #: itself is not rounded twice
 LEAST_CHANNELS = 4
@@ -75,27 +77,30 @@ class Quantizer:
             node.name: [user for out in node.output for user in users.get(out, ())]
             for node in nodes
         }
-        convolutions = [node for node in nodes if node.op_type == "Conv"]
+        convolutions = [node for node in nodes if node.op_type in CONVOLUTIONS]
         places = {
             one.name: math.prod(size.dim_value for size in one.type.tensor_type.shape.dim[2:])
             for one in self._model.graph.value_info
         }
         costs = {
-            node.name: places.get(node.output[0], 1) * math.prod(shapes.get(node.input[1], [0]))
+            node.name: math.prod(shapes.get(node.input[1], [0]))
+            * places.get(node.output[0] if node.op_type == "Conv" else node.input[0], 1)
             for node in convolutions
         }
         self.multiplications = sum(costs.values())
         self.layers = {
             node.name: costs[node.name]
             for node in convolutions
-            if nearest(node.name, below) and shapes.get(node.input[1], [0, 0])[1] >= LEAST_CHANNELS
+            if node.op_type == "Conv"
+            and nearest(node.name, below)
+            and shapes.get(node.input[1], [0, 0])[1] >= LEAST_CHANNELS
         }
         self._kinds = {node.name: node.op_type for node in nodes}
         #: node between convolutions -> convolutions that must all be quantised for it to be
         self._between: dict[str, set[str]] = {}
         for node in nodes:
             over, under = nearest(node.name, above), nearest(node.name, below)
-            if node.op_type == "Conv" or not over or not under:
+            if node.op_type in CONVOLUTIONS or not over or not under:
                 continue
             # a rectifier becomes part of its convolution
             first = above[node.name][0]
@@ -188,7 +193,7 @@ def nearest(name: str, beside: dict[str, list[Any]]) -> set[str]:
         if node.name in seen:
             continue
         seen.add(node.name)
-        if node.op_type == "Conv":
+        if node.op_type in CONVOLUTIONS:
             found.add(node.name)
         else:
             rest += beside[node.name]
