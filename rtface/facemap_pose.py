@@ -114,6 +114,7 @@ class SquareFit:
         inside = self._rows.inside[:, None] * self._columns.inside[None, :]
         self._padding = 1 - inside
         self._input = np.empty(input_shape, np.float32)
+        self._inside = self._input[self._rows.own, self._columns.own]
 
     def __call__(self, image: Image, padding: float) -> Float32Array:
         """Return the input (height, width) float32; valid until the next call.
@@ -124,8 +125,8 @@ class SquareFit:
         part = image[box.y : box.y + box.height, box.x : box.x + box.width]
         # columns are taken as rows of the transposed picture: whole rows are quick to gather
         turned = np.ascontiguousarray(self._rows(part).T)
-        np.copyto(self._input, self._columns(turned).T)
-        self._input += self._padding * np.float32(padding)
+        np.multiply(self._padding, np.float32(padding), out=self._input)
+        self._inside += self._columns(turned).T
         return self._input
 
 
@@ -134,6 +135,13 @@ class _Taps:
 
     ``side`` rows are resampled to ``n``; ``own`` of them are the picture's, from ``before`` on.
     In single precision throughout, as torch computes them.
+
+    Attributes
+    ----------
+    inside : ndarray (n,) float32
+        Share of each row that comes from the picture.
+    own : slice
+        Rows of which any does.
     """
 
     def __init__(self, n: int, side: int, before: int, own: int) -> None:
@@ -148,11 +156,14 @@ class _Taps:
             here = (row >= 0) & (row < own)
             self._taken.append(np.clip(row, 0, own - 1))
             self._weights.append((share * here).astype(np.float32)[:, None])
-        #: (n,) share of each row that comes from the picture
         self.inside: Float32Array = (self._weights[0] + self._weights[1])[:, 0]
+        there = np.flatnonzero(self.inside)
+        self.own = slice(int(there[0]), int(there[-1]) + 1)
+        self._taken = [rows[self.own] for rows in self._taken]
+        self._weights = [shares[self.own] for shares in self._weights]
 
     def __call__(self, image: np.ndarray) -> Float32Array:
-        """Return (n, width) float32 of a picture (own, width)."""
+        """Return the rows ``own`` (up to n, width) float32 of a picture (own, width)."""
         out: Float32Array = image[self._taken[0]] * self._weights[0]
         out += image[self._taken[1]] * self._weights[1]
         return out
