@@ -90,11 +90,11 @@ def animals(judge: Judge, stills: list[Still]) -> pages.Rows:
     return rows
 
 
-def learned(judge: Judge, sets: dict[str, list[Still]]) -> pages.Rows:
+def learned(said: dict[str, Predicted]) -> pages.Rows:
     """Return how many of the labels that the shipped network learned it gives again."""
     rows: pages.Rows = []
-    for name, stills in sets.items():
-        row = pages.certain_row(name, predictions.predict(judge.bundle, stills))
+    for name, one in said.items():
+        row = pages.certain_row(name, one)
         rows.append(dict(list(row.items())[:3]))  # its scores are no chances
     return rows
 
@@ -154,16 +154,16 @@ def run(args: argparse.Namespace) -> None:
         )
         for clip in _accuracy.CLIPS
     }
+    mice, mouse = (
+        predictions.predict(judge.bundle, seen[::every]) for seen in (shop.schroeder, known)
+    )
     tables = {
         f"{NAME}, second video": video(judge, stills, constant),
         f"{NAME}, animals left out": animals(judge, split(shop.schroeder, FOLD)[1][::every]),
         f"{NAME}, at rest": pages.at_rest(rest),
+        "Animals that the shipped network learned": [pages.animal_row("all", mice)],
         "Labels that the shipped network learned": learned(
-            judge,
-            {
-                "schroeder_face": shop.schroeder[::every],
-                "facemap_g7c1, first video": known[::every],
-            },
+            {"schroeder_face": mice, "facemap_g7c1, first video": mouse}
         ),
     }
     for title, rows in tables.items():

@@ -90,13 +90,15 @@ def test_a_network_of_facemaps_shape_is_judged_beside_it(data, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     tables = json.loads((tmp_path / "anchor.json").read_text())["results"]["tables"]
-    video, animals, rest, learned = tables.values()
+    video, animals, rest, mice, learned = tables.values()
     for row in video:  # two steps of training are worse than the network that is shipped
         theirs, shipped = (float(v.split()[0]) for k, v in row.items() if "(95 %)" in k)
         assert shipped < theirs
     assert {row["animal"] for row in animals} <= set(stills.FOLDS[0])
     assert sum(row["stills"] for row in animals) >= 8
     assert {row["network"] for row in rest} == {"shipped", SHAPE}
+    assert mice[0]["stills"] > 15
+    assert mice[0]["eyelids median px"] < 3
     assert all(50 < row["within 5 % of the eye's width, %"] < 90 for row in learned)
     assert f"| {SHAPE} |" in page.read_text(encoding="utf-8")
     # what it leaves behind is a state that can be imported
