@@ -29,7 +29,7 @@ from rtface.engine import RUNTIMES, auto, cpu, make_engine, start_engine
 from rtface.engine.bundle import INT8_CPU, INT8_TENSORRT, NotHere, load_bundle
 from rtface.facemap.convert import import_weights
 from rtface.quantize import LIMIT_PX, quantize
-from rtface.quantize.frames import Seen, shift_of, split, watch
+from rtface.quantize.frames import Seen, Shift, shift_of, split, watch
 from rtface.types import UserError
 
 NAMES = ["a", "b", "c"]
@@ -409,6 +409,33 @@ def test_int8_is_written_checked_and_run(quantised: Path, net: Path, video: Path
     assert moved.p99 == pytest.approx(told["files"][INT8_CPU]["shift_px"]["mouse"]["p99"], abs=0.05)
     exact = shift_of(make_engine(bundle, "onnxruntime"), seen, bundle.sure)
     assert exact.max < 1e-3
+
+
+@pytest.mark.parametrize(("refusals", "layers"), [(0, 3), (1, 2), (9, 3)])
+def test_layers_go_back_to_float_until_bf16_may_stand_beside(
+    net: Path,
+    video: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refusals: int,
+    layers: int,
+) -> None:
+    """With fewer layers in 8 bits, if that helps; with as many as INT8 alone allows, if not."""
+    asked: list[bytes] = []
+
+    def judge(chooser: Any, model: bytes) -> tuple[dict[str, Shift], bool]:
+        if chooser.file != INT8_CPU:
+            return {}, False
+        asked.append(model)
+        holds = len(asked) > refusals
+        return {"mouse": Shift(0.1, 0.4 if holds else 0.6, 1.0, 1.0, 100, 50)}, holds
+
+    monkeypatch.setattr("rtface.quantize._Chooser._in_bf16", judge)
+    made, _ = quantize(load_bundle(net), {"mouse": [video]}, tmp_path / "out", False)
+    assert made.layers == layers
+    assert made.model == asked[0 if refusals == 9 else refusals]
+    told = load_bundle(tmp_path / "out").about["int8"]
+    assert told["with_bf16"] is (refusals < 9)
 
 
 @needs_openvino
