@@ -95,7 +95,8 @@ def learned(said: dict[str, Predicted]) -> pages.Rows:
     rows: pages.Rows = []
     for name, one in said.items():
         row = pages.certain_row(name, one)
-        rows.append(dict(list(row.items())[:3]))  # its scores are no chances
+        # its scores are no chances
+        rows.append({key: row[key] for key in row if "score" not in key and "those" not in key})
     return rows
 
 

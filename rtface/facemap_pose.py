@@ -114,7 +114,7 @@ class SquareFit:
         inside = self._rows.inside[:, None] * self._columns.inside[None, :]
         self._padding = 1 - inside
         self._input = np.empty(input_shape, np.float32)
-        self._inside = self._input[self._rows.own, self._columns.own]
+        self._drawn = self._input[self._rows.drawn, self._columns.drawn]
 
     def __call__(self, image: Image, padding: float) -> Float32Array:
         """Return the input (height, width) float32; valid until the next call.
@@ -126,7 +126,7 @@ class SquareFit:
         # columns are taken as rows of the transposed picture: whole rows are quick to gather
         turned = np.ascontiguousarray(self._rows(part).T)
         np.multiply(self._padding, np.float32(padding), out=self._input)
-        self._inside += self._columns(turned).T
+        self._drawn += self._columns(turned).T
         return self._input
 
 
@@ -140,7 +140,7 @@ class _Taps:
     ----------
     inside : ndarray (n,) float32
         Share of each row that comes from the picture.
-    own : slice
+    drawn : slice
         Rows of which any does.
     """
 
@@ -157,13 +157,13 @@ class _Taps:
             self._taken.append(np.clip(row, 0, own - 1))
             self._weights.append((share * here).astype(np.float32)[:, None])
         self.inside: Float32Array = (self._weights[0] + self._weights[1])[:, 0]
-        there = np.flatnonzero(self.inside)
-        self.own = slice(int(there[0]), int(there[-1]) + 1)
-        self._taken = [rows[self.own] for rows in self._taken]
-        self._weights = [shares[self.own] for shares in self._weights]
+        there = np.flatnonzero(self.inside)  # none, of a box that lies between two rows
+        self.drawn = slice(there[0], there[-1] + 1) if there.size else slice(0)
+        self._taken = [rows[self.drawn] for rows in self._taken]
+        self._weights = [shares[self.drawn] for shares in self._weights]
 
     def __call__(self, image: np.ndarray) -> Float32Array:
-        """Return the rows ``own`` (up to n, width) float32 of a picture (own, width)."""
+        """Return the rows ``drawn`` (up to n, width) float32 of a picture (own, width)."""
         out: Float32Array = image[self._taken[0]] * self._weights[0]
         out += image[self._taken[1]] * self._weights[1]
         return out

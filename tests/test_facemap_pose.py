@@ -59,6 +59,15 @@ def test_the_network_sees_what_torch_would_make(box: tuple[int, ...], kind: type
     assert pose.crop == where
 
 
+@pytest.mark.parametrize("box", [(0, 0, 1, 600), (0, 0, 1280, 3), (7, 3, 2, 590)])
+def test_a_box_between_two_rows_of_the_input_is_all_padding(box: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (600, 1280), dtype=np.uint8)
+    engine, where = Echo(), BBox(*box)
+    FacemapEstimator(engine, image.shape, where)(image)
+    expected, _ = in_torch(image, where)
+    np.testing.assert_allclose(engine.seen, expected, atol=2e-6)
+
+
 def test_a_frame_of_one_grey_gives_numbers() -> None:
     engine = Echo()
     FacemapEstimator(engine, (50, 60))(np.full((50, 60), 7, np.uint8))

@@ -123,17 +123,20 @@ def _compiled(core: ov.Core, model: ov.Model, hint: str, threads: int, path: Pat
 
 
 def _parted(model: ov.Model) -> list[ov.Model]:
-    """Return a network before its last convolution, of 1x1, and from there on.
+    """Return a network before its last convolution, and from there on; whole where that cannot be.
 
     That one becomes a product of matrices, and pixels go from part to part with their channels
     together, as convolutions have them: OpenVINO takes as long to put them apart as to multiply.
     """
-    convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    parted = model.clone()
+    convolutions = [op for op in parted.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    if not convolutions or not _is_product(convolutions[-1]):
+        return [model]
     last = convolutions[-1]
     source, kernel = last.input_value(0), last.input_value(1)
     _, channels, height, width = source.get_shape()
     n, cells = kernel.get_shape()[0], height * width
-    results, inputs = model.get_results(), model.get_parameters()
+    results, inputs = parted.get_results(), parted.get_parameters()
     body = opset13.reshape(opset13.transpose(source, [0, 2, 3, 1]), [cells, channels], False)
     features = opset13.parameter([cells, channels], np.float32)
     kernel = opset13.reshape(kernel, [n, channels], False)
@@ -141,7 +144,24 @@ def _parted(model: ov.Model) -> list[ov.Model]:
     maps = opset13.reshape(maps, [1, n, height, width], False)
     for user in last.output(0).get_target_inputs():
         user.replace_source_output(maps.output(0))
-    return [ov.Model([opset13.result(body)], inputs), ov.Model(results, [features])]
+    try:
+        return [ov.Model([opset13.result(body)], inputs), ov.Model(results, [features])]
+    except RuntimeError:  # results hang on more than this convolution
+        return [model]
+
+
+def _is_product(convolution: ov.Node) -> bool:
+    """Return whether a convolution of one picture does to each pixel the same by itself."""
+    source, kernel = (convolution.input_value(i).get_partial_shape() for i in range(2))
+    told = convolution.get_attributes()
+    return bool(
+        source.is_static
+        and kernel.is_static
+        and source.to_shape()[0] == 1
+        and list(kernel.to_shape())[2:] == [1, 1]
+        and set(told["strides"]) == {1}
+        and not any([*told["pads_begin"], *told["pads_end"]])
+    )
 
 
 def _names(port: ov.Output) -> list[str]:

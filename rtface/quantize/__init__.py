@@ -23,6 +23,8 @@ from rtface.types import Engine, UserError
 
 #: largest p99 of the shift against FP32 in any recording, px of the full frame
 LIMIT_PX = 0.5
+#: of the multiplications in 8 bits that hold, so many must be left once BF16 may stand beside
+LEAST_WITH_BF16 = 0.75
 #: frames of a recording by which ranges are found, and layers judged one by one
 RANGE_FRAMES, LAYER_FRAMES = 40, 20
 
@@ -152,6 +154,8 @@ class _Chooser(NamedTuple):
             engine = _engine(self.bundle, model)
             shifts = self._shifts_of(engine, self.judged_by)
             share = sum(layers[layer] for layer in taken) / multiplications
+            if without and share < LEAST_WITH_BF16 * without.share:
+                return without
             p99s.append(_worst(shifts))
             # what every start compares
             reference_px = self.bundle.shift_px(engine)
@@ -166,8 +170,9 @@ class _Chooser(NamedTuple):
                 )
                 if made.with_bf16 or not made.bf16_shifts:
                     return made
-                # with fewer layers in 8 bits the rest may be BF16, which is faster
+                # with a few layers less in 8 bits all others may be BF16
                 without = without or made
+                self.on_progress(f"{self.file}: a layer goes back to float, for BF16")
             del taken[-1]
         if without:
             return without

@@ -23,7 +23,7 @@ from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-#: what others lie between; transposed ones stay in float (ONNX Runtime has none in 8 bits)
+#: what others lie between; transposed ones stay in float: ONNX Runtime has none in 8 bits
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 #: convolutions of fewer channels stay in float: they are no faster in 8 bits, and the picture
 #: itself is not rounded twice
