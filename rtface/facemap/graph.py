@@ -6,8 +6,7 @@ addend per channel.
 
 Where a block enlarges and joins, its first convolution is two that are added: of what lies beside,
 and of what would be enlarged, as it is. A 3x3 kernel over a picture of which each value stands four
-times sees 2x2 values, so four kernels of 2x2, one for each place in a square, do with 4/9 of the
-multiplications.
+times sees 2x2 values, so a transposed convolution of 4x4 does with 4/9 of the multiplications.
 """
 
 from __future__ import annotations
