@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import _report
 import cv2
 import numpy as np
 import torch
@@ -14,7 +17,7 @@ from rtface.camera.video import read_frames
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
 from rtface.pose import PoseEstimator, find_face, finder_for
-from rtface.train import data, evaluate, measures, pictures, predictions
+from rtface.train import data, evaluate, measures, pictures, predictions, recipe
 from rtface.train.data import HELD_OUT_VIDEO, KEYPOINTS, Still, split
 from rtface.train.network import decode
 from rtface.train.predictions import Predicted
@@ -33,6 +36,23 @@ PARTS = {
 #: consecutive frames of animals that mostly rest, and the rate that figures per second are for
 CLIPS = ("headfixed_side/face_960x720_333frames.mp4", "facemap_g7c1/cam1_G7c1_1_1second.avi")
 RATE_HZ = 500.0
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what every script that trains and judges needs to be told."""
+    made = _report.parser(doc)
+    default = Path(os.environ.get("RTFACE_DATA", _report.ROOT.parent / "shared" / "data"))
+    made.add_argument("--data", type=Path, default=default, help="folder of real recordings")
+    made.add_argument("--work", type=Path, default=_report.ROOT / "bench" / "out" / "networks")
+    made.add_argument("--doc", type=Path, help="page whose marked tables are replaced")
+    return made
+
+
+def workshop(args: argparse.Namespace, report: recipe.Report) -> tuple[Workshop, Path]:
+    """Return what makes the networks, and the folder that they are kept in."""
+    work = args.work / "quick" if args.quick else args.work
+    which = recipe.QUICK if args.quick else recipe.Recipe()
+    return Workshop(work, args.data, which, report), work
 
 
 class Fold(NamedTuple):

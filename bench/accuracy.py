@@ -11,7 +11,6 @@ Needs the extra ``train`` and the folder of recordings (``RTFACE_DATA``).
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +21,17 @@ import _report
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from rtface.train import card, data, export, recipe
+from rtface.train import card, data, export
 from rtface.train.score import PEAKS
 from rtface.types import UserError
 
 
 def main() -> None:
-    parser = _report.parser(__doc__)
-    default = Path(os.environ.get("RTFACE_DATA", _report.ROOT.parent / "shared" / "data"))
-    parser.add_argument("--data", type=Path, default=default, help="folder of real recordings")
-    parser.add_argument("--work", type=Path, default=_report.ROOT / "bench" / "out" / "networks")
+    parser = _accuracy.parser(__doc__)
     parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3], help="which")
     parser.add_argument("--ship", type=Path, help="also write the bundle to be shipped, here")
     parser.add_argument("--ship-fold", type=int, help="of a fold's network, not of everything")
     parser.add_argument("--peaks", action="store_true", help="ship scores that are bare peaks")
-    parser.add_argument("--doc", type=Path, help="page whose marked tables are replaced")
     args = parser.parse_args()
     torch.set_num_threads(1)  # learning and drawing run side by side
     try:
@@ -55,9 +50,7 @@ def run(args: argparse.Namespace) -> None:
                 tasks[what] = progress.add_task(what, total=1.0)
             progress.update(tasks[what], completed=done, description=f"{what}, loss {value:.2f}")
 
-        which = recipe.QUICK if args.quick else recipe.Recipe()
-        work = args.work / "quick" if args.quick else args.work
-        shop = recipe.Workshop(work, args.data, which, report)
+        shop, work = _accuracy.workshop(args, report)
         folds = [0] if args.quick else args.folds
         judged = _accuracy.judge(shop, folds, 14 if args.quick else 1)
         _accuracy.draw(judged, work / "worst")

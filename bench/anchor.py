@@ -13,7 +13,6 @@ The weights, ``anchor0.pt``, have Facemap's names and shapes for 16 keypoints; `
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import _accuracy
@@ -24,7 +23,7 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rtface.engine.bundle import load_bundle
-from rtface.train import evaluate, fit, fmnet, measures, predictions, recipe
+from rtface.train import evaluate, fit, fmnet, measures, predictions
 from rtface.train.data import FOLDS, HELD_OUT_VIDEO, KEYPOINTS, Still, split, stills_bank
 from rtface.train.predictions import Predicted
 from rtface.types import UserError
@@ -101,11 +100,7 @@ def learned(said: dict[str, Predicted]) -> pages.Rows:
 
 
 def main() -> None:
-    parser = _report.parser(__doc__)
-    default = Path(os.environ.get("RTFACE_DATA", _report.ROOT.parent / "shared" / "data"))
-    parser.add_argument("--data", type=Path, default=default, help="folder of real recordings")
-    parser.add_argument("--work", type=Path, default=_report.ROOT / "bench" / "out" / "networks")
-    parser.add_argument("--doc", type=Path, help="page whose marked tables are replaced")
+    parser = _accuracy.parser(__doc__)
     parser.add_argument(
         "--own", type=Path, help="also fit it to the first video alone, and write its weights here"
     )
@@ -125,12 +120,7 @@ def run(args: argparse.Namespace) -> None:
         def report(what: str, done: float, value: float) -> None:
             progress.update(bar, completed=done, description=f"{what}, loss {value:.2f}")
 
-        shop = recipe.Workshop(
-            args.work / "quick" if args.quick else args.work,
-            args.data,
-            recipe.QUICK if args.quick else recipe.Recipe(),
-            report,
-        )
+        shop, _ = _accuracy.workshop(args, report)
         judge = Judge(shop.anchor(FOLD))
         known, left_out = split(shop.facemap, FOLD)
         if args.own:
