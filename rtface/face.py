@@ -231,16 +231,32 @@ class FaceFinder:
         self._turn += 1
         self._recent.append(face)
         recent = list(zip(*self._recent, strict=True))
-        middle = _Face(*(sorted(values)[len(values) // 2] for values in recent))
         x, y, width = (max(v) - min(v) for v in recent)
-        steady = width <= SETTLE_SIZE * middle.width and max(x, y) <= SETTLE_PLACE * middle.width
+        size = self._middle().width
+        steady = width <= SETTLE_SIZE * size and max(x, y) <= SETTLE_PLACE * size
         enough = len(self._recent) == SETTLE_FRAMES
         if enough and (steady or self._turn >= SETTLE_S * self._second):
-            self.state = State.SETTLED
-            self.box = self._kept = self._box_of(middle)
-            self._centre = middle.x, middle.y
-        else:
-            self.box = self._box_of(face)
+            self._freeze()
+        else:  # in between, or it might go to and fro between crops
+            some = list(self._recent)[-2 if self._turn <= SETTLE_FRAMES else 0 :]
+            self.box = self._box_of(_Face(*(sum(v) / len(some) for v in zip(*some, strict=True))))
+
+    def settle_now(self) -> None:
+        """Settle on a face that is seen, if never twice in the same place; without one do nothing.
+
+        For those who look at one picture again and again: their time will not come.
+        """
+        if self.state is State.SETTLING and self.face:
+            self._freeze()
+
+    def _freeze(self) -> None:
+        middle = self._middle()
+        self.state, self.box = State.SETTLED, self._box_of(middle)
+        self._kept, self._centre = self.box, (middle.x, middle.y)
+
+    def _middle(self) -> _Face:
+        recent = zip(*self._recent, strict=True)
+        return _Face(*(sorted(values)[len(values) // 2] for values in recent))
 
     def _doubt(self) -> None:
         """Give up a face that was not settled on and is not seen again."""

@@ -73,7 +73,9 @@ def look_ahead(estimator: Estimator, path: str | PathLike[str], rate_hz: float) 
         estimator(image)
         if finder.state is State.SETTLED:
             return
-    finder.restart()
+    finder.settle_now()
+    if finder.state is not State.SETTLED:
+        finder.restart()
 
 
 class _Counting:

@@ -304,10 +304,12 @@ def find_face(estimator: PoseEstimator, image: Image) -> tuple[Pose, BBox]:
         return pose, pose.crop or estimator.whole
     finder.restart()
     for _ in range(finder.patience):
-        pose = estimator(image)
+        estimator(image)
         if finder.state is State.SETTLED:
-            pose = estimator.at(image, finder.box)
-            return pose, finder.box
+            break
+    finder.settle_now()
+    if finder.state is State.SETTLED:
+        return estimator.at(image, finder.box), finder.box
     finder.restart()
     pose = estimator.at(image, finder.box)
     return Pose(pose.keypoints, pose.crop, False), finder.box

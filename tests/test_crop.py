@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rtface.face import CROP, State
 from rtface.pose import MOST_SAMPLERS, PoseEstimator, Resampler, find_face, finder_for
-from rtface.types import BBox
+from rtface.types import BBox, Float32Array, UInt8Image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (60, 90), dtype=np.uint8)
 boxes = st.builds(
@@ -132,6 +132,34 @@ def test_pictures_one_after_the_other_do_not_know_of_each_other() -> None:
         np.testing.assert_array_equal(pose.keypoints, alone[i][0].keypoints)
     assert (pose.face, alone[2][0].face) == (True, False)
     assert alone[2][1] == BBox(0, 0, 640, 480)
+
+
+class Restless(SquareEngine):
+    """Sees the square now a little to the left, now to the right."""
+
+    side = 10.0
+
+    def infer(self, image: UInt8Image, scale: float, shift: float) -> Float32Array:
+        found = super().infer(image, scale, shift)
+        self.side *= -1
+        found[:, 0] += self.side
+        return found
+
+
+def test_a_still_that_is_never_seen_twice_in_the_same_place_is_settled_on() -> None:
+    eyes = PoseEstimator(engine := Restless(), SHAPE, finder=finder_for(CROP, engine, SHAPE))
+    assert eyes.finder is not None
+    image = square(300, 240, 230)
+    for _ in range(eyes.finder.patience):
+        eyes(image)
+    assert eyes.finder.state is State.SETTLING  # live it is waited for
+    pose, box = find_face(eyes, image)
+    assert pose.face
+    assert eyes.finder.state is State.SETTLED
+    assert box.width == pytest.approx(2 * 1.2042 * 230, rel=0.1)
+    # with a box of one's own there is nothing to settle
+    fixed = finder_for(CROP, engine, SHAPE, "bbox", box)
+    assert find_face(PoseEstimator(engine, SHAPE, finder=fixed), image)[0].face
 
 
 @pytest.mark.parametrize("mode", ["follow", "hold", "off"])

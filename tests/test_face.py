@@ -62,6 +62,23 @@ def test_tiles_overlap_by_half_and_reach_every_edge() -> None:
         assert len(set(tiles)) == len(tiles) == {400: 9, 256: 16}[width]
 
 
+def test_a_face_that_is_told_to_and_fro_is_settled_on() -> None:
+    """Told too far left where the crop is too far left, by more than it is."""
+    eyes, mouse = finder(), Mouse(180, 160, 260)
+    for _ in range(20):
+        pose = mouse.seen_in(eyes.box)
+        middle = eyes.box.x + eyes.box.width / 2
+        if eyes.box != WHOLE:
+            pose.keypoints[:, 0] -= 1.1 * (middle - mouse.wanted().x - mouse.wanted().width / 2)
+        else:
+            pose.keypoints[:, 0] += 40
+        eyes.update(pose)
+        if eyes.state is State.SETTLED:
+            break
+    assert eyes.state is State.SETTLED
+    np.testing.assert_allclose(eyes.box, mouse.wanted(), atol=8)
+
+
 def test_a_face_at_the_edge_has_a_crop_beyond_the_frame() -> None:
     mouse = Mouse(40, 60, 150)
     eyes = settled(mouse)

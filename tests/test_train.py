@@ -188,6 +188,37 @@ def test_relit_pictures_stay_in_range_and_differ():
     assert float((lit[0] - lit[1]).abs().mean()) > 1
 
 
+def test_what_is_put_behind_a_face_covers_no_keypoint():
+    seen = torch.from_numpy(face(2, 192, 256)[0].astype(np.float32)).expand(64, 1, -1, -1).clone()
+    points = torch.full((64, 4, 2), torch.nan)  # one of them is not labelled
+    points[:, :3] = torch.rand(64, 3, 2, generator=rng(1)) * 60 + torch.tensor([90.0, 60.0])
+    points[-1] = -1e4  # out of sight
+    before = seen.clone()
+    augment.hide_ground(seen, points, rng(3))
+    changed = (seen != before)[:, 0]
+    assert not changed[-1].any()
+    parts = changed[:-1].flatten(1).float().mean(1)
+    assert 10 < int((parts > 0.01).sum()) < 55  # of 63, some
+    assert 0 <= float(seen.min()) <= float(seen.max()) <= 255
+    y, x = torch.meshgrid(torch.arange(192), torch.arange(256), indexing="ij")
+    cells = torch.stack([x, y], -1).float()
+    for picture, xy in zip(changed, points[:-1, :3], strict=False):
+        nearest = torch.cdist(cells.view(-1, 2), xy).amin(1).view(192, 256)
+        assert not picture[nearest < 1.9].any()
+
+
+def test_pictures_of_a_bank_that_stays_upright_are_not_turned():
+    image, points = face(1003, 384, 512, "left")
+    bank = one_bank(image, points)
+    index = torch.zeros(40, dtype=torch.int64)
+    turned, upright = (
+        augment.random_views(one, index, rng(5)).linear for one in (bank, bank._replace(turn=0.0))
+    )
+    # with no turn, down the picture stays down but for the shear
+    assert float(turned[:, 1, 0].abs().max()) > 0.1
+    assert float(upright[:, 1, 0].abs().max()) == 0
+
+
 def test_pictures_of_any_sizes_become_a_bank_per_size():
     small, large = np.zeros((60, 80), np.uint8), np.full((400, 500), 7, np.uint8)
     points = np.full((16, 2), np.nan, np.float32)

@@ -33,6 +33,8 @@ class Bank(NamedTuple):
     mirror : tuple of K int, or None
         The keypoint that each one becomes in a mirrored picture (``mirror_of``); empty: itself;
         None: pictures are never mirrored.
+    turn : float
+        Scales how far pictures are turned.
     """
 
     images: torch.Tensor
@@ -41,6 +43,7 @@ class Bank(NamedTuple):
     faces: torch.Tensor
     weights: torch.Tensor
     mirror: tuple[int, ...] | None = ()
+    turn: float = 1.0
 
 
 def banks_by_size(

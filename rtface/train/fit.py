@@ -108,7 +108,9 @@ def batch(
         picture, xy = augment.look(bank, index, augment.random_views(bank, index, rng, strength))
         seen.append(picture)
         points.append(xy)
-    return augment.normalise(augment.relight(torch.cat(seen), rng, strength)), torch.cat(points)
+    pictures, places = torch.cat(seen), torch.cat(points)
+    augment.hide_ground(pictures, places, rng, strength)
+    return augment.normalise(augment.relight(pictures, rng, strength)), places
 
 
 def fit(

@@ -23,6 +23,9 @@ from rtface.types import UserError
 SHARED = (0.35, 0.65)
 SHARES = (0.25, 0.30, 0.45)
 LAST = (0.35, 0.40, 0.25)
+#: how far Facemap's stills are turned, of what others are: both videos are of one rig, where the
+#: labels' places along an outline have to do with what is up
+UPRIGHT = 0.2
 #: says what is being made, how much of it is done (0 to 1), and the loss
 Report = Callable[[str, float, float], None]
 
@@ -110,7 +113,7 @@ class Workshop:
             network = fit.fit(
                 Network(len(data.KEYPOINTS)),
                 fit.loss,
-                [data.stills_bank(data.split(self.facemap, 0)[0]), self.synthetic()],
+                [_facemap_bank(data.split(self.facemap, 0)[0]), self.synthetic()],
                 SHARED,
                 self._recipe.shared,
                 self._steps("what all folds share", self._recipe.shared),
@@ -187,7 +190,12 @@ class Workshop:
         return [stills if fold is None else data.split(stills, fold)[0] for stills in both]
 
     def _banks(self, fold: int | None) -> list[Bank]:
-        return [*(data.stills_bank(stills) for stills in self._seen(fold)), self.synthetic()]
+        facemap, schroeder = self._seen(fold)
+        return [_facemap_bank(facemap), data.stills_bank(schroeder), self.synthetic()]
 
     def _steps(self, what: str, schedule: fit.Schedule) -> Callable[[int, float], None]:
         return lambda step, value: self._report(what, step / schedule.steps, value)
+
+
+def _facemap_bank(stills: list[data.Still]) -> Bank:
+    return data.stills_bank(stills)._replace(turn=UPRIGHT)
