@@ -50,6 +50,9 @@ CROP = Crop(muzzle_px=128.0, along=0.42, down=0.20)
 
 #: without these no crop can be told; the lids help where the network has them
 CORNERS, NOSE, LIDS = ("eye(front)", "eye(back)"), "nose(tip)", ("eye(top)", "eye(bottom)")
+#: beside an eye whose four points all score above this part of ``sure``, a nose may score less: a
+#: bright nose before something bright is anywhere along its edge
+CERTAIN, FAINT = 2.0, 0.2
 #: from eye to nose in widths of the eye, in any face
 MUZZLE_IN_EYES = (2.0, 6.0)
 #: smaller parts of the frame than the whole: (frame / part, parts along each side)
@@ -193,11 +196,13 @@ class FaceFinder:
         """Return the crop that these anchors ask for; None if they are no face."""
         front, back, nose, *lids = points
         sure = self._crop.sure
-        if not (front[2] > sure and back[2] > sure and nose[2] > sure):
-            return None
         eye = [front, back]
         if len(lids) == 2 and all(lid[2] > sure for lid in lids):
             eye += lids
+        certain = len(eye) == 4 and min(point[2] for point in eye) > CERTAIN * sure
+        least = FAINT * sure if certain else sure
+        if not (front[2] > sure and back[2] > sure and nose[2] > least):
+            return None
         x, y = (sum(point[axis] for point in eye) / len(eye) for axis in (0, 1))
         to_x, to_y = nose[0] - x, nose[1] - y
         muzzle = math.hypot(to_x, to_y)

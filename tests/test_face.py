@@ -62,6 +62,19 @@ def test_tiles_overlap_by_half_and_reach_every_edge() -> None:
         assert len(set(tiles)) == len(tiles) == {400: 9, 256: 16}[width]
 
 
+@pytest.mark.parametrize(
+    ("eye", "nose", "found"), [(0.6, 0.1, True), (0.6, 0.04, False), (0.4, 0.1, False)]
+)
+def test_beside_a_certain_eye_a_faint_nose_is_enough(eye: float, nose: float, found: bool) -> None:
+    eyes, mouse = finder(), Mouse(180, 160, 260)
+    for _ in range(30):
+        pose = mouse.seen_in(eyes.box)
+        pose.keypoints[:, 2] *= eye / 0.9
+        pose.keypoints[-1, 2] *= nose / eye
+        eyes.update(pose)
+    assert (eyes.state is State.SETTLED) == found
+
+
 def test_a_face_that_is_told_to_and_fro_is_settled_on() -> None:
     """Told too far left where the crop is too far left, by more than it is."""
     eyes, mouse = finder(), Mouse(180, 160, 260)

@@ -18,7 +18,7 @@ from rtface.engine.bundle import load_bundle  # noqa: E402
 from rtface.face import CROP  # noqa: E402
 from rtface.percentiles import percentile_affine  # noqa: E402
 from rtface.pose import Resampler  # noqa: E402
-from rtface.train import augment, data, evaluate, export, fit, measures  # noqa: E402
+from rtface.train import augment, data, evaluate, export, fit, light, measures  # noqa: E402
 from rtface.train.bank import banks_by_size, renamed  # noqa: E402
 from rtface.train.data import KEYPOINTS  # noqa: E402
 from rtface.train.mirror import lonely, mirror_of  # noqa: E402
@@ -177,12 +177,12 @@ def test_normalising_a_batch_is_percentile_affine():
     image = np.random.default_rng(0).integers(20, 220, (192, 256), dtype=np.uint8)
     scale, shift = percentile_affine(image)
     seen = torch.from_numpy(image.astype(np.float32))[None, None]
-    np.testing.assert_allclose(augment.normalise(seen)[0, 0], image * scale + shift, atol=0.02)
+    np.testing.assert_allclose(light.normalise(seen)[0, 0], image * scale + shift, atol=0.02)
 
 
 def test_relit_pictures_stay_in_range_and_differ():
     seen = torch.from_numpy(face(2, 192, 256)[0].astype(np.float32))
-    lit = augment.relight(seen.expand(8, 1, -1, -1), rng(2))
+    lit = light.relight(seen.expand(8, 1, -1, -1), rng(2))
     assert lit.shape == (8, 1, 192, 256)
     assert 0 <= float(lit.min()) <= float(lit.max()) <= 255
     assert float((lit[0] - lit[1]).abs().mean()) > 1
@@ -194,7 +194,7 @@ def test_what_is_put_behind_a_face_covers_no_keypoint():
     points[:, :3] = torch.rand(64, 3, 2, generator=rng(1)) * 60 + torch.tensor([90.0, 60.0])
     points[-1] = -1e4  # out of sight
     before = seen.clone()
-    augment.hide_ground(seen, points, rng(3))
+    light.hide_ground(seen, points, rng(3))
     changed = (seen != before)[:, 0]
     assert not changed[-1].any()
     parts = changed[:-1].flatten(1).float().mean(1)
@@ -205,6 +205,29 @@ def test_what_is_put_behind_a_face_covers_no_keypoint():
     for picture, xy in zip(changed, points[:-1, :3], strict=False):
         nearest = torch.cdist(cells.view(-1, 2), xy).amin(1).view(192, 256)
         assert not picture[nearest < 1.9].any()
+
+
+def test_eyes_lose_contrast_and_get_glints_and_the_rest_stays():
+    seen = torch.full((200, 1, 192, 256), 90.0)
+    seen[:, 0, 80:100, 120:140] = 20  # a pupil
+    points = torch.tensor([[130.0, 70], [105, 90], [130, 110], [155, 90]]).repeat(200, 1, 1)
+    points[-1, 0] = torch.nan
+    points[-2] = -1e4  # out of sight
+    before = seen.clone()
+    light.dim_eyes(seen, points, (0, 1, 2, 3), 0.0, rng())
+    assert torch.equal(seen, before)
+    light.dim_eyes(seen, points, (0, 1, 2, 3), 0.5, rng(1))
+    changed = (seen != before).flatten(1).any(1)
+    assert not changed[-2:].any()
+    assert 70 < int(changed.sum()) < 130
+    far = torch.ones(192, 256, dtype=torch.bool)
+    far[60:120, 88:172] = False
+    np.testing.assert_allclose(seen[:, 0, far], before[:, 0, far], atol=0.2)
+    inside = seen[changed, 0, 82:98, 122:138].flatten(1).median(1).values
+    beside = seen[changed, 0, 80:100, 146:149].flatten(1).median(1).values
+    assert float((beside - inside).min()) > 0  # the pupil stays the darker one
+    assert float((beside - inside).median()) < 55  # of 70
+    assert float((seen[changed] > 119).flatten(1).any(1).float().mean()) > 0.5
 
 
 def test_pictures_of_a_bank_that_stays_upright_are_not_turned():

@@ -200,7 +200,8 @@ def synthetic_frames(
 
 def _bank(frames: Iterable[tuple[UInt8Image, Float32Array]], weights: Sequence[float]) -> Bank:
     """Keep pictures of one size and their keypoints; faces are where these say."""
-    return banks_by_size(((image, xy, face_of(xy)) for image, xy in frames), weights)[0]
+    bank = banks_by_size(((image, xy, face_of(xy)) for image, xy in frames), weights)[0]
+    return bank._replace(lids=tuple(KEYPOINTS.index(f"eye({part})") for part in _EYE))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
