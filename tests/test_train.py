@@ -207,29 +207,6 @@ def test_what_is_put_behind_a_face_covers_no_keypoint():
         assert not picture[nearest < 1.9].any()
 
 
-def test_eyes_lose_contrast_and_get_glints_and_the_rest_stays():
-    seen = torch.full((200, 1, 192, 256), 90.0)
-    seen[:, 0, 80:100, 120:140] = 20  # a pupil
-    points = torch.tensor([[130.0, 70], [105, 90], [130, 110], [155, 90]]).repeat(200, 1, 1)
-    points[-1, 0] = torch.nan
-    points[-2] = -1e4  # out of sight
-    before = seen.clone()
-    light.dim_eyes(seen, points, (0, 1, 2, 3), 0.0, rng())
-    assert torch.equal(seen, before)
-    light.dim_eyes(seen, points, (0, 1, 2, 3), 0.5, rng(1))
-    changed = (seen != before).flatten(1).any(1)
-    assert not changed[-2:].any()
-    assert 70 < int(changed.sum()) < 130
-    far = torch.ones(192, 256, dtype=torch.bool)
-    far[60:120, 88:172] = False
-    np.testing.assert_allclose(seen[:, 0, far], before[:, 0, far], atol=0.2)
-    inside = seen[changed, 0, 82:98, 122:138].flatten(1).median(1).values
-    beside = seen[changed, 0, 80:100, 146:149].flatten(1).median(1).values
-    assert float((beside - inside).min()) > 0  # the pupil stays the darker one
-    assert float((beside - inside).median()) < 55  # of 70
-    assert float((seen[changed] > 119).flatten(1).any(1).float().mean()) > 0.5
-
-
 def test_pictures_of_a_bank_that_stays_upright_are_not_turned():
     image, points = face(1003, 384, 512, "left")
     bank = one_bank(image, points)

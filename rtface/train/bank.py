@@ -35,8 +35,6 @@ class Bank(NamedTuple):
         None: pictures are never mirrored.
     turn : float
         Scales how far pictures are turned.
-    lids : tuple of 4 int, or empty
-        The keypoints at the top, front, bottom and back of the eye; empty: eyes stay as they are.
     """
 
     images: torch.Tensor
@@ -46,7 +44,6 @@ class Bank(NamedTuple):
     weights: torch.Tensor
     mirror: tuple[int, ...] | None = ()
     turn: float = 1.0
-    lids: tuple[int, ...] = ()
 
 
 def banks_by_size(

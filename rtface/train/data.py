@@ -200,8 +200,7 @@ def synthetic_frames(
 
 def _bank(frames: Iterable[tuple[UInt8Image, Float32Array]], weights: Sequence[float]) -> Bank:
     """Keep pictures of one size and their keypoints; faces are where these say."""
-    bank = banks_by_size(((image, xy, face_of(xy)) for image, xy in frames), weights)[0]
-    return bank._replace(lids=tuple(KEYPOINTS.index(f"eye({part})") for part in _EYE))
+    return banks_by_size(((image, xy, face_of(xy)) for image, xy in frames), weights)[0]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -79,8 +79,6 @@ class Schedule(NamedTuple):
         Scales the views' bending, turning and hiding, 0 to 1.
     seed : int
         Of the views.
-    eyes : float
-        Part of the pictures whose eyes lose contrast and get glints.
     """
 
     steps: int
@@ -88,7 +86,6 @@ class Schedule(NamedTuple):
     rate: float = 3e-3
     strength: float = 1.0
     seed: int = 0
-    eyes: float = 0.0
 
 
 def batch(
@@ -97,7 +94,6 @@ def batch(
     size: int,
     rng: torch.Generator,
     strength: float = 1.0,
-    eyes: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return normalised pictures (size, 1, h, w) and keypoints (size, K, 2) of random views.
 
@@ -110,8 +106,6 @@ def batch(
             continue
         index = torch.multinomial(bank.weights, n, replacement=True, generator=rng)
         picture, xy = augment.look(bank, index, augment.random_views(bank, index, rng, strength))
-        if bank.lids:
-            light.dim_eyes(picture, xy, bank.lids, eyes, rng)
         seen.append(picture)
         points.append(xy)
     pictures, places = torch.cat(seen), torch.cat(points)
@@ -158,7 +152,7 @@ def fit(
     warm = min(200, max(1, schedule.steps // 10))
 
     def draw() -> tuple[torch.Tensor, torch.Tensor]:
-        return batch(banks, shares, schedule.batch, rng, schedule.strength, schedule.eyes)
+        return batch(banks, shares, schedule.batch, rng, schedule.strength)
 
     # the next batch is drawn while this one is learned: two cores without waiting for each other
     with ThreadPoolExecutor(1) as drawer:

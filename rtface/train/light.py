@@ -6,7 +6,6 @@ Runs in torch on batches of the network's input, after ``augment.look``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
@@ -56,50 +55,6 @@ def hide_ground(
                 seen[i, 0][band] = (255 * light + (slope - 0.25) * 8 * beyond[band]).clamp(0, 255)
             else:
                 seen[i, 0][band] = ((0.5 + 2 * light) * others[i, 0][band]).clamp(0, 255)
-
-
-def dim_eyes(
-    seen: torch.Tensor, points: torch.Tensor, lids: Sequence[int], part: float, rng: torch.Generator
-) -> None:
-    """Take contrast from within the lids of some pictures and put glints there, in place.
-
-    A pupil may be hardly darker than the iris, and lamps be mirrored beside it.
-
-    Parameters
-    ----------
-    seen : Tensor (B, 1, h, w) float32 of 0 to 255
-    points : Tensor (B, K, 2)
-        px of the input; NaN where not labelled.
-    lids : sequence of 4 int
-        The keypoints at the top, front, bottom and back of the eye.
-    part : float
-        Of the pictures, 0 to 1.
-    rng : torch.Generator
-    """
-    _, _, height, width = seen.shape
-    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    places = torch.stack([x, y], -1).float()
-    draws = torch.rand(len(seen), 5, 4, generator=rng)
-    for picture, eye, draw in zip(seen[:, 0], points[:, list(lids)], draws, strict=True):
-        if draw[0, 0] >= part or not (torch.isfinite(eye).all() and (eye > -1000).all()):
-            continue
-        middle = eye.mean(0)
-        axes = torch.stack([eye[1] - eye[3], eye[0] - eye[2]], 1) / 2  # a column each
-        if float(torch.linalg.det(axes).abs()) < 9:  # shut, or far away
-            continue
-        within = torch.linalg.solve(axes, (places - middle).flatten(0, 1).T).square().sum(0)
-        mask = torch.exp(-within.square()).view(height, width)
-        if float(mask.sum()) < 9:  # beyond the picture
-            continue
-        mean = (picture * mask).sum() / mask.sum()
-        keep = 0.2 + 0.8 * draw[0, 1]
-        picture += mask * (1 - keep) * (mean + 30 * (draw[0, 2] - 0.5) - picture)
-        for n, (right, down, light, size) in enumerate(draw[1:].tolist()):
-            if n / 4 < draw[0, 3]:
-                at = middle + axes @ torch.tensor([1.6 * right - 0.8, 1.6 * down - 0.8])
-                spot = (places - at).square().sum(-1) < (0.7 + 1.5 * size) ** 2
-                picture[spot] = 120 + 135 * light
-    seen.clamp_(0, 255)
 
 
 def relight(seen: torch.Tensor, rng: torch.Generator, strength: float = 1.0) -> torch.Tensor:
