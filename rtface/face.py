@@ -200,7 +200,8 @@ class FaceFinder:
         if len(lids) == 2 and all(lid[2] > sure for lid in lids):
             eye += lids
         certain = len(eye) == 4 and min(point[2] for point in eye) > CERTAIN * sure
-        least = FAINT * sure if certain else sure
+        # a settled crop does not follow a nose that may be anywhere
+        least = FAINT * sure if certain and self.state is not State.SETTLED else sure
         if not (front[2] > sure and back[2] > sure and nose[2] > least):
             return None
         x, y = (sum(point[axis] for point in eye) / len(eye) for axis in (0, 1))

@@ -75,6 +75,19 @@ def test_beside_a_certain_eye_a_faint_nose_is_enough(eye: float, nose: float, fo
     assert (eyes.state is State.SETTLED) == found
 
 
+def test_a_settled_crop_does_not_follow_a_faint_nose() -> None:
+    mouse = Mouse(250, 200, 150)
+    eyes = settled(mouse)
+    kept = eyes.box
+    for nose, moved in ((0.1, False), (0.9, True)):
+        for _ in range(300):
+            pose = mouse.seen_in(eyes.box)
+            pose.keypoints[-1] = (*(pose.keypoints[-1, :2] + 40), nose)
+            eyes.update(pose)
+        assert eyes.face
+        assert (eyes.box != kept) == moved
+
+
 def test_a_face_that_is_told_to_and_fro_is_settled_on() -> None:
     """Told too far left where the crop is too far left, by more than it is."""
     eyes, mouse = finder(), Mouse(180, 160, 260)
