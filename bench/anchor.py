@@ -1,9 +1,9 @@
 """A network with the layers, targets and loss of Facemap's, judged as rtface's are, one command.
 
 Trained from nothing on the pictures that a fold's network gets (an hour or two; kept in --work),
-without the second video and the fold's animals, which judge it: beside the figures of that fold's
-network by ``accuracy.py``. It looks through the crop that the shipped network finds, which saw
-everything and stands beside as what labels allow. Prints tables and puts them into --doc.
+without the second video and the fold's animals, which judge it beside that fold's network. It
+looks through the crop that the shipped network finds, which saw everything and stands beside as
+what labels allow. Prints tables and puts them into --doc.
 
 The weights, ``anchor0.pt``, have Facemap's names and shapes for 16 keypoints; ``rtface model import
 --names`` takes them (Facemap itself expects 15). They learned crops of 192x256 px. Needs the extra
@@ -25,6 +25,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rtface.engine.bundle import load_bundle
 from rtface.train import evaluate, fit, fmnet, measures, predictions
 from rtface.train.data import FOLDS, HELD_OUT_VIDEO, KEYPOINTS, Still, split, stills_bank
+from rtface.train.network import Network, decode
 from rtface.train.predictions import Predicted
 from rtface.types import UserError
 
@@ -76,16 +77,22 @@ def video(judge: Judge, stills: list[Still], constant: np.ndarray) -> pages.Rows
     return rows
 
 
-def animals(judge: Judge, stills: list[Still]) -> pages.Rows:
-    """Return how it does on the animals that it never saw, found by the shipped network."""
+def animals(judge: Judge, own: Network, stills: list[Still]) -> pages.Rows:
+    """Return how it and rtface's network of the fold do on the animals that neither ever saw.
+
+    Both look through the boxes of the shipped network, which knows them.
+    """
     _, theirs = judge(stills)
+    engine = predictions.TorchEngine(own, decode, KEYPOINTS)
+    ours = theirs._replace(found=predictions.through(engine, stills, theirs.boxes))
     rows: pages.Rows = []
-    for animal in FOLDS[FOLD]:
-        those = theirs.groups == animal
-        if those.any():
-            rows.append(pages.animal_row(animal, _accuracy.pick(theirs, those)))
-    for row in rows:
-        del row["face found %"]  # of the shipped network, which knows them
+    for animal in ("all", *FOLDS[FOLD]):
+        those = np.full(len(stills), True) if animal == "all" else theirs.groups == animal
+        for name, said in (("rtface", ours), (NAME, theirs)):
+            if those.any():
+                row = pages.animal_row(animal, _accuracy.pick(said, those))
+                del row["face found %"]  # of the shipped network
+                rows.append({"animal": animal, "network": name} | row)
     return rows
 
 
@@ -150,7 +157,9 @@ def run(args: argparse.Namespace) -> None:
     )
     tables = {
         f"{NAME}, second video": video(judge, stills, constant),
-        f"{NAME}, animals left out": animals(judge, split(shop.schroeder, FOLD)[1][::every]),
+        f"{NAME}, animals left out": animals(
+            judge, shop.network(FOLD), split(shop.schroeder, FOLD)[1][::every]
+        ),
         f"{NAME}, at rest": pages.at_rest(rest),
         "Animals that the shipped network learned": [pages.animal_row("all", mice)],
         "Labels that the shipped network learned": learned(

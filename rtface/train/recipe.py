@@ -47,6 +47,9 @@ class Recipe(NamedTuple):
         The network of Facemap's shape, on the pictures of ``together``, from nothing.
     channels : tuple of 5 int
         Of that network.
+    shipped_seed : int
+        Of the last stage of the network that saw everything. Of four trainings it is the one whose
+        INT8 holds with BF16 beside it and that is stillest at rest; labels had no say.
     """
 
     n_faces: int = 900
@@ -55,6 +58,7 @@ class Recipe(NamedTuple):
     last: fit.Schedule = fit.Schedule(2600, 16, 1.2e-3, strength=0.6)
     anchor: fit.Schedule = fit.Schedule(3200, batch=8, rate=1.5e-3)
     channels: tuple[int, int, int, int, int] = (16, 32, 64, 128, 200)
+    shipped_seed: int = 2
 
 
 #: to see that every step works; the networks are useless
@@ -127,7 +131,7 @@ class Workshop:
         name = "all" if fold is None else f"fold{fold}"
         stages = (
             (f"{name}.together.pt", SHARES, self._recipe.together),
-            (f"{name}.pt", LAST, self._recipe.last),
+            (f"{name}.pt", LAST, self._last(fold)),
         )
         network = self.shared()
         for file, shares, schedule in stages:
@@ -181,9 +185,13 @@ class Workshop:
             "synthetic": [first, first + self._recipe.n_faces - 1],
             "shared": self._recipe.shared._asdict(),
             "together": self._recipe.together._asdict(),
-            "last": self._recipe.last._asdict(),
+            "last": self._last(fold)._asdict(),
             "torch": str(torch.__version__),
         }
+
+    def _last(self, fold: int | None) -> fit.Schedule:
+        last = self._recipe.last
+        return last._replace(seed=self._recipe.shipped_seed) if fold is None else last
 
     def _seen(self, fold: int | None) -> list[list[data.Still]]:
         both = self.facemap, self.schroeder
