@@ -107,12 +107,18 @@ def _over(turns: list[dict[str, float]]) -> dict[str, float]:
 
 
 def errors(masks: Masks, clips: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Return how far components of 8-bit masks are off, in % of each one's standard deviation."""
-    rows = []
+    """Return how far components of 8-bit masks are off, in % of each one's standard deviation.
+
+    Nothing where 8-bit masks are not used, which a busy moment may have decided.
+    """
+    rows: list[dict[str, Any]] = []
     for name, frames in clips.items():
         found = []
         for fast in (False, True):
             projector = Projector(masks, fast=fast)
+            if projector.note:
+                print(projector.note)
+                return rows
             results = [projector(image, True).motion[0].astype(float) for image in frames]
             found.append(np.array(results[1:]))
         exact, close = found

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from rtface.types import BBox, Pose
 
-#: scores above this are believed, of networks that say nothing else; of 60 pictures without a face
-#: none was taken for one even at 0.2
+#: scores above this are believed, of networks that say nothing else; of 18 pictures without a mouse
+#: none was taken for a face, of 111 mice with their faces painted over six, at 0.2 as well
 SURE = 0.25
 
 
@@ -248,11 +248,12 @@ class FaceFinder:
             self.box = self._box_of(_Face(*(sum(v) / len(some) for v in zip(*some, strict=True))))
 
     def settle_now(self) -> None:
-        """Settle on a face that is seen, if never twice in the same place; without one do nothing.
+        """Settle on a face that is still seen and was often enough, if never twice in one place.
 
-        For those who look at one picture again and again: their time will not come.
+        For those who look at one picture again and again: their time will not come. Does nothing
+        without such a face.
         """
-        if self.state is State.SETTLING and self.face:
+        if self.face and self.state is State.SETTLING and len(self._recent) == SETTLE_FRAMES:
             self._freeze()
 
     def _freeze(self) -> None:

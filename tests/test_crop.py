@@ -162,6 +162,27 @@ def test_a_still_that_is_never_seen_twice_in_the_same_place_is_settled_on() -> N
     assert find_face(PoseEstimator(engine, SHAPE, finder=fixed), image)[0].face
 
 
+class Mistaken(SquareEngine):
+    """Sees a face once, the last time that a still is looked at."""
+
+    looks, patience = 0, 0
+
+    def infer(self, image: UInt8Image, scale: float, shift: float) -> Float32Array:
+        found = super().infer(image, scale, shift)
+        self.looks += 1
+        found[:, 2] = 0.9 if self.looks == self.patience else 0.1
+        return found
+
+
+def test_a_face_that_was_seen_once_is_none() -> None:
+    eyes = PoseEstimator(engine := Mistaken(), SHAPE, finder=finder_for(CROP, engine, SHAPE))
+    assert eyes.finder is not None
+    engine.patience = eyes.finder.patience
+    pose, box = find_face(eyes, square(300, 240, 230))
+    assert engine.looks > engine.patience
+    assert (pose.face, box) == (False, BBox(0, 0, 640, 480))
+
+
 @pytest.mark.parametrize("mode", ["follow", "hold", "off"])
 @pytest.mark.parametrize("value", [0, 255, None])
 def test_frames_without_a_face_are_said_and_never_nan(mode: str, value: int | None) -> None:

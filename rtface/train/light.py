@@ -81,7 +81,7 @@ def relight(seen: torch.Tensor, rng: torch.Generator, strength: float = 1.0) -> 
     seen = seen * functional.interpolate(gain, (height, width), mode="bilinear", align_corners=True)
     some = seen[:, :, ::8, ::8].flatten(1)
     contrast = some.std(1)[:, None, None, None]
-    others = seen.roll(1, 0).clone()
+    others = seen.roll(1, 0)
     for i in range(n):
         _put_things(seen[i, 0], others[i, 0], rng, strength)
     soft = functional.avg_pool2d(seen, 3, 1, 1, count_include_pad=False)

@@ -23,9 +23,6 @@ from rtface.types import UserError
 SHARED = (0.35, 0.65)
 SHARES = (0.25, 0.30, 0.45)
 LAST = (0.35, 0.40, 0.25)
-#: how far Facemap's stills are turned, of what others are: both videos are of one rig, where the
-#: labels' places along an outline have to do with what is up
-UPRIGHT = 0.2
 #: says what is being made, how much of it is done (0 to 1), and the loss
 Report = Callable[[str, float, float], None]
 
@@ -47,6 +44,9 @@ class Recipe(NamedTuple):
         The network of Facemap's shape, on the pictures of ``together``, from nothing.
     channels : tuple of 5 int
         Of that network.
+    upright : float
+        How far Facemap's stills are turned, of what others are: both videos are of one rig, where
+        the labels' places along an outline have to do with what is up.
     shipped_seed : int
         Of the last stage of the network that saw everything. Of four trainings it is the one whose
         INT8 holds with BF16 beside it and that is stillest at rest; labels had no say.
@@ -58,6 +58,7 @@ class Recipe(NamedTuple):
     last: fit.Schedule = fit.Schedule(2600, 16, 1.2e-3, strength=0.6)
     anchor: fit.Schedule = fit.Schedule(3200, batch=8, rate=1.5e-3)
     channels: tuple[int, int, int, int, int] = (16, 32, 64, 128, 200)
+    upright: float = 0.2
     shipped_seed: int = 2
 
 
@@ -117,7 +118,7 @@ class Workshop:
             network = fit.fit(
                 Network(len(data.KEYPOINTS)),
                 fit.loss,
-                [_facemap_bank(data.split(self.facemap, 0)[0]), self.synthetic()],
+                [self._facemap_bank(data.split(self.facemap, 0)[0]), self.synthetic()],
                 SHARED,
                 self._recipe.shared,
                 self._steps("what all folds share", self._recipe.shared),
@@ -186,6 +187,7 @@ class Workshop:
             "shared": self._recipe.shared._asdict(),
             "together": self._recipe.together._asdict(),
             "last": self._last(fold)._asdict(),
+            "upright": self._recipe.upright,
             "torch": str(torch.__version__),
         }
 
@@ -199,11 +201,10 @@ class Workshop:
 
     def _banks(self, fold: int | None) -> list[Bank]:
         facemap, schroeder = self._seen(fold)
-        return [_facemap_bank(facemap), data.stills_bank(schroeder), self.synthetic()]
+        return [self._facemap_bank(facemap), data.stills_bank(schroeder), self.synthetic()]
+
+    def _facemap_bank(self, stills: list[data.Still]) -> Bank:
+        return data.stills_bank(stills)._replace(turn=self._recipe.upright)
 
     def _steps(self, what: str, schedule: fit.Schedule) -> Callable[[int, float], None]:
         return lambda step, value: self._report(what, step / schedule.steps, value)
-
-
-def _facemap_bank(stills: list[data.Still]) -> Bank:
-    return data.stills_bank(stills)._replace(turn=UPRIGHT)
