@@ -16,10 +16,9 @@ import torch
 from rtface.camera.video import read_frames
 from rtface.engine import make_engine
 from rtface.engine.bundle import Bundle, load_bundle
-from rtface.face import CROP
 from rtface.pose import PoseEstimator, find_face, finder_for
 from rtface.train import data, evaluate, measures, pictures, predictions, recipe
-from rtface.train.data import HELD_OUT_VIDEO, INPUT_SHAPE, KEYPOINTS, Still, split
+from rtface.train.data import HELD_OUT_VIDEO, KEYPOINTS, Still, split
 from rtface.train.network import decode
 from rtface.train.predictions import Predicted
 from rtface.train.recipe import Workshop
@@ -135,7 +134,7 @@ def at_rest(
     engines: dict[str, Engine] = {name: engine, **others}
     quiet = measures.quiet_steps(images.astype(np.float32))
     # one width for all networks: of a shut eye each says another
-    eye_width = box.width * CROP.muzzle_px / INPUT_SHAPE[1] / MUZZLE_IN_EYES
+    eye_width = float(data.face_in(box)[2]) / MUZZLE_IN_EYES
     still = {}
     for each, one in engines.items():
         estimate = PoseEstimator(one, images.shape[1:], bbox=box)

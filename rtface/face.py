@@ -201,8 +201,8 @@ class FaceFinder:
             eye += lids
         certain = len(eye) == 4 and min(point[2] for point in eye) > CERTAIN * sure
         # a settled crop does not follow a nose that may be anywhere
-        least = FAINT * sure if certain and self.state is not State.SETTLED else sure
-        if not (front[2] > sure and back[2] > sure and nose[2] > least):
+        enough = FAINT * sure if certain and self.state is not State.SETTLED else sure
+        if not (front[2] > sure and back[2] > sure and nose[2] > enough):
             return None
         x, y = (sum(point[axis] for point in eye) / len(eye) for axis in (0, 1))
         to_x, to_y = nose[0] - x, nose[1] - y
